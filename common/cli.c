@@ -1,0 +1,117 @@
+#include "cli.h"
+#include "check.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const preset_names[PRESETS] = { "quick", "default", "reference" };
+enum { HELP = 1000, PRESET };              /* getopt values beyond the indices of the table */
+
+static void *field(void *config, const Option *o)             { return (char *)config + o->at; }
+static const void *const_field(const void *config, const Option *o) { return (const char *)config + o->at; }
+
+/* ---- --help -------------------------------------------------------------------------------------------------------- */
+
+static void format_value(char *room, size_t size, const Option *o, const void *config)
+{
+    const void *at = const_field(config, o);
+    switch (o->kind) {
+    case OPTION_INT:  snprintf(room, size, "%d", *(const int *)at); break;
+    case OPTION_REAL: snprintf(room, size, "%g", *(const double *)at); break;
+    case OPTION_TEXT: snprintf(room, size, "%s", *(const char *const *)at ? *(const char *const *)at : "-"); break;
+    case OPTION_FLAG: snprintf(room, size, "%s", *(const bool *)at ? "yes" : "no"); break;
+    }
+}
+
+static void print_option(const Cli *cli, const Option *o)
+{
+    static const char *const argument[] = { " N", " X", " TEXT", "" };
+    char left[48], value[PRESETS][64];
+    snprintf(left, sizeof left, "--%s%s", o->name, argument[o->kind]);
+    for (int i = 0; i < PRESETS; i++) format_value(value[i], sizeof value[i], o, cli->presets[i]);
+    printf("  %-20s %s", left, o->help);
+    if (strcmp(value[0], value[1]) == 0 && strcmp(value[1], value[2]) == 0) printf(" [%s]\n", value[0]);
+    else printf(" [%s | %s | %s]\n", value[0], value[1], value[2]);
+}
+
+static _Noreturn void print_help(const Cli *cli, const char *program)
+{
+    printf("usage: %s [options]\n\n%s\n\n", program, cli->about);
+    printf("  %-20s where the options start from: quick | default | reference [default]\n", "--preset TEXT");
+    for (int i = 0; i < cli->count; i++) print_option(cli, &cli->options[i]);
+    printf("  %-20s this text\n\n", "--help");
+    printf("In brackets: the value in each preset, or the one value that all three have.\n");
+    exit(0);
+}
+
+/* ---- values -------------------------------------------------------------------------------------------------------- */
+
+static void check_range(const Option *o, const char *text, double x)
+{
+    if (x < o->low || x > o->high) die("--%s %s: expected a number from %g to %g", o->name, text, o->low, o->high);
+}
+
+static void set_value(const Option *o, const char *text, void *at)
+{
+    char *end = NULL;
+    errno = 0;
+    if (o->kind == OPTION_FLAG) {
+        *(bool *)at = true;
+    } else if (o->kind == OPTION_TEXT) {
+        if (!*text) die("--%s: expected a text, got none", o->name);
+        *(const char **)at = text;
+    } else if (o->kind == OPTION_INT) {
+        long x = strtol(text, &end, 10);
+        if (end == text || *end) die("--%s '%s': expected a whole number from %.0f to %.0f", o->name, text, o->low, o->high);
+        check_range(o, text, errno ? o->high * 2 + 1 : (double)x);
+        *(int *)at = (int)x;
+    } else {
+        double x = strtod(text, &end);
+        if (end == text || *end || isnan(x)) die("--%s '%s': expected a number from %g to %g", o->name, text, o->low, o->high);
+        check_range(o, text, x);
+        *(double *)at = x;
+    }
+}
+
+static int preset_of(const char *name)
+{
+    for (int i = 0; i < PRESETS; i++)
+        if (strcmp(name, preset_names[i]) == 0) return i;
+    die("--preset '%s': expected quick, default or reference", name);
+}
+
+/* ---- parsing ------------------------------------------------------------------------------------------------------- */
+
+/* One pass over argv. What it does with an option depends on the pass: the preset must be known before the rest. */
+static void pass(const Cli *cli, int argc, char **argv, const struct option *longs, void *config, int *preset)
+{
+    optind = 1;
+    opterr = 0;
+    for (int found; (found = getopt_long(argc, argv, ":h", longs, NULL)) != -1; ) {
+        if (found == 'h' || found == HELP) print_help(cli, argv[0]);
+        if (found == ':') die("%s: expected a value after it", argv[optind - 1]);
+        if (found == '?') die("%s: no such option; --help lists them all", argv[optind - 1]);
+        if (found == PRESET && !config) *preset = preset_of(optarg);
+        if (found < HELP && config) set_value(&cli->options[found], optarg, field(config, &cli->options[found]));
+    }
+    if (optind < argc) die("'%s': expected an option, which begins with --; --help lists them all", argv[optind]);
+}
+
+void cli_parse(const Cli *cli, int argc, char **argv, void *config)
+{
+    struct option *longs = allocate((size_t)cli->count + 3, sizeof *longs);
+    int n = 0, preset = 1;
+    for (; n < cli->count; n++)
+        longs[n] = (struct option){ cli->options[n].name, cli->options[n].kind == OPTION_FLAG ? no_argument : required_argument, NULL, n };
+    longs[n++] = (struct option){ "preset", required_argument, NULL, PRESET };
+    longs[n++] = (struct option){ "help", no_argument, NULL, HELP };
+    program_name(argv[0]);
+    pass(cli, argc, argv, longs, NULL, &preset);
+    memcpy(config, cli->presets[preset], cli->size);
+    pass(cli, argc, argv, longs, config, &preset);
+    free(longs);
+}

@@ -1,0 +1,379 @@
+/* Each op: what it does to rows of numbers there (…_row) and back (…_row_back), its way back, and its forward function,
+ * in this order. The forward function checks shapes first. Names stand in parentheses, (v_add), because the header's macro
+ * of the same name would otherwise supply a line of this file for the caller's.                                           */
+#include "ops.h"
+#include "maths.h"
+#include "threads.h"
+
+#include <string.h>
+
+#define SHAPE(v) (v)->value.rows, (v)->value.cols
+#define ONE(a)    (Var *[]){ (a) }, 1
+#define TWO(a, b) (Var *[]){ (a), (b) }, 2
+#define UNUSED(a, b) (void)(a), (void)(b)
+
+static void add_into(Var *to, real s, Matrix dy)
+{
+    if (to->tracked) mat_axpy(var_grad(to), s, dy);
+}
+
+/* y (of a's shape) = f(a, b, s), with this way back where a gradient may come */
+static Var *elementwise(const char *op, const char *where, RowFn *f, Var *A, Var *B, double s, Backward *backward)
+{
+    CHECK_AT(where, !B || mat_same_shape(A->value, B->value), "%s: (%d,%d) and (%d,%d)", op, SHAPE(A), B->value.rows, B->value.cols);
+    Var *y = tape_push(op, where, (Var *[]){ A, B }, B ? 2 : 1, SHAPE(A), backward);
+    y->scalar = (real)s;
+    mat_map(f, y->value, &A->value, B ? &B->value : NULL, y->scalar);
+    return y;
+}
+
+/* ---- add, sub, scale ----------------------------------------------------------------------------------------------- */
+
+static void add_row(int n, real *y, const real *a, const real *b, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) y[j] = a[j] + b[j];
+}
+
+static void add_back(Var *y)
+{
+    add_into(y->in[0], 1, y->grad);
+    add_into(y->in[1], 1, y->grad);
+}
+
+Var *(v_add)(const char *where, Var *A, Var *B) { return elementwise("add", where, add_row, A, B, 0, add_back); }
+
+static void sub_row(int n, real *y, const real *a, const real *b, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) y[j] = a[j] - b[j];
+}
+
+static void sub_back(Var *y)
+{
+    add_into(y->in[0], 1, y->grad);
+    add_into(y->in[1], -1, y->grad);
+}
+
+Var *(v_sub)(const char *where, Var *A, Var *B) { return elementwise("sub", where, sub_row, A, B, 0, sub_back); }
+
+static void scale_row(int n, real *y, const real *a, const real *b, real s)
+{
+    (void)b;
+    for (int j = 0; j < n; j++) y[j] = s * a[j];
+}
+
+static void scale_back(Var *y)
+{
+    add_into(y->in[0], y->scalar, y->grad);
+}
+
+Var *(v_scale)(const char *where, Var *A, double s) { return elementwise("scale", where, scale_row, A, NULL, s, scale_back); }
+
+/* ---- mul ----------------------------------------------------------------------------------------------------------- */
+
+static void mul_row(int n, real *y, const real *a, const real *b, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) y[j] = a[j] * b[j];
+}
+
+static void mul_add_row(int n, real *y, const real *a, const real *b, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) y[j] = real_fma(a[j], b[j], y[j]);
+}
+
+static void mul_back(Var *y)
+{
+    Var *a = y->in[0], *b = y->in[1];
+    if (a->tracked) mat_map(mul_add_row, var_grad(a), &y->grad, &b->value, 0);
+    if (b->tracked) mat_map(mul_add_row, var_grad(b), &y->grad, &a->value, 0);
+}
+
+Var *(v_mul)(const char *where, Var *A, Var *B) { return elementwise("mul", where, mul_row, A, B, 0, mul_back); }
+
+/* ---- tanh, sigmoid, relu: the slope from the result ------------------------------------------------------------------ */
+
+static void tanh_row(int n, real *y, const real *a, const real *b, real s)
+{
+    UNUSED(b, s);
+    for (int j = 0; j < n; j++) y[j] = r_tanh(a[j]);
+}
+
+static void tanh_row_back(int n, real *da, const real *dy, const real *y, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) da[j] = real_fma(dy[j], real_fma(-y[j], y[j], 1), da[j]);
+}
+
+static void tanh_back(Var *y)
+{
+    mat_map(tanh_row_back, var_grad(y->in[0]), &y->grad, &y->value, 0);
+}
+
+Var *(v_tanh)(const char *where, Var *A) { return elementwise("tanh", where, tanh_row, A, NULL, 0, tanh_back); }
+
+static void sigmoid_row(int n, real *y, const real *a, const real *b, real s)
+{
+    UNUSED(b, s);
+    for (int j = 0; j < n; j++) y[j] = r_sigmoid(a[j]);
+}
+
+static void sigmoid_row_back(int n, real *da, const real *dy, const real *y, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) da[j] = real_fma(dy[j], real_fma(-y[j], y[j], y[j]), da[j]);
+}
+
+static void sigmoid_back(Var *y)
+{
+    mat_map(sigmoid_row_back, var_grad(y->in[0]), &y->grad, &y->value, 0);
+}
+
+Var *(v_sigmoid)(const char *where, Var *A) { return elementwise("sigmoid", where, sigmoid_row, A, NULL, 0, sigmoid_back); }
+
+static void relu_row(int n, real *y, const real *a, const real *b, real s)
+{
+    UNUSED(b, s);
+    for (int j = 0; j < n; j++) y[j] = a[j] > 0 ? a[j] : 0;
+}
+
+static void relu_row_back(int n, real *da, const real *dy, const real *y, real s)
+{
+    (void)s;
+    for (int j = 0; j < n; j++) da[j] += y[j] > 0 ? dy[j] : 0;
+}
+
+static void relu_back(Var *y)
+{
+    mat_map(relu_row_back, var_grad(y->in[0]), &y->grad, &y->value, 0);
+}
+
+Var *(v_relu)(const char *where, Var *A) { return elementwise("relu", where, relu_row, A, NULL, 0, relu_back); }
+
+/* ---- products ------------------------------------------------------------------------------------------------------ */
+
+static void matmul_back(Var *y)
+{
+    Var *a = y->in[0], *b = y->in[1];
+    if (a->tracked) matmul_nt(var_grad(a), y->grad, b->value, ADD);
+    if (b->tracked) matmul_tn(var_grad(b), a->value, y->grad, ADD);
+}
+
+Var *(v_matmul)(const char *where, Var *A, Var *B)
+{
+    CHECK_AT(where, A->value.cols == B->value.rows, "matmul: A (%d,%d), B (%d,%d)", SHAPE(A), SHAPE(B));
+    Var *y = tape_push("matmul", where, TWO(A, B), A->value.rows, B->value.cols, matmul_back);
+    matmul_nn(y->value, A->value, B->value, SET);
+    return y;
+}
+
+static void matmul_nt_back(Var *y)
+{
+    Var *a = y->in[0], *b = y->in[1];
+    if (a->tracked) matmul_nn(var_grad(a), y->grad, b->value, ADD);
+    if (b->tracked) matmul_tn(var_grad(b), y->grad, a->value, ADD);
+}
+
+Var *(v_matmul_nt)(const char *where, Var *A, Var *B)
+{
+    CHECK_AT(where, A->value.cols == B->value.cols, "matmul_nt: A (%d,%d), B (%d,%d)", SHAPE(A), SHAPE(B));
+    Var *y = tape_push("matmul_nt", where, TWO(A, B), A->value.rows, B->value.rows, matmul_nt_back);
+    matmul_nt(y->value, A->value, B->value, SET);
+    return y;
+}
+
+static void add_bias_back(Var *y)
+{
+    add_into(y->in[0], 1, y->grad);
+    if (y->in[1]->tracked) mat_sum_rows(var_grad(y->in[1]), y->grad, ADD);
+}
+
+Var *(v_add_bias)(const char *where, Var *A, Var *b)
+{
+    CHECK_AT(where, b->value.rows == 1 && b->value.cols == A->value.cols, "add_bias: A (%d,%d), b (%d,%d)", SHAPE(A), SHAPE(b));
+    Var *y = tape_push("add_bias", where, TWO(A, b), SHAPE(A), add_bias_back);
+    mat_copy(y->value, A->value);
+    mat_add_row(y->value, b->value);
+    return y;
+}
+
+/* ---- views --------------------------------------------------------------------------------------------------------- */
+
+static Var *view(const char *op, const char *where, Var *A, int row, int rows, int col, int cols)
+{
+    CHECK_AT(where, row >= 0 && rows >= 0 && row + rows <= A->value.rows && col >= 0 && cols >= 0 && col + cols <= A->value.cols,
+             "%s: rows %d to %d, columns %d to %d of (%d,%d)", op, row, row + rows, col, col + cols, SHAPE(A));
+    Var *y = tape_push(op, where, ONE(A), 0, 0, NULL);
+    y->value = mat_cols(mat_rows(A->value, row, rows), col, cols);
+    y->parent = A;
+    y->row = row;
+    y->col = col;
+    return y;
+}
+
+Var *(v_cols)(const char *where, Var *A, int first, int count)
+{
+    return view("cols", where, A, 0, A->value.rows, first, count);
+}
+
+Var *(v_rows)(const char *where, Var *A, int first, int count)
+{
+    return view("rows", where, A, first, count, 0, A->value.cols);
+}
+
+/* ---- hcat, vcat ---------------------------------------------------------------------------------------------------- */
+
+static void hcat_back(Var *y)
+{
+    for (int i = 0, at = 0; i < y->operands; at += y->in[i++]->value.cols)
+        add_into(y->in[i], 1, mat_cols(y->grad, at, y->in[i]->value.cols));
+}
+
+Var *(v_hcat)(const char *where, Var *const *parts, int count)
+{
+    int cols = 0, at = 0;
+    for (int i = 0; i < count; i++) {
+        CHECK_AT(where, parts[i]->value.rows == parts[0]->value.rows, "hcat: part 0 (%d,%d), part %d (%d,%d)",
+                 SHAPE(parts[0]), i, SHAPE(parts[i]));
+        cols += parts[i]->value.cols;
+    }
+    Var *y = tape_push("hcat", where, parts, count, count ? parts[0]->value.rows : 0, cols, hcat_back);
+    for (int i = 0; i < count; at += parts[i++]->value.cols)
+        mat_copy(mat_cols(y->value, at, parts[i]->value.cols), parts[i]->value);
+    return y;
+}
+
+static void vcat_back(Var *y)
+{
+    for (int i = 0, at = 0; i < y->operands; at += y->in[i++]->value.rows)
+        add_into(y->in[i], 1, mat_rows(y->grad, at, y->in[i]->value.rows));
+}
+
+Var *(v_vcat)(const char *where, Var *const *parts, int count)
+{
+    int rows = 0, at = 0;
+    for (int i = 0; i < count; i++) {
+        CHECK_AT(where, parts[i]->value.cols == parts[0]->value.cols, "vcat: part 0 (%d,%d), part %d (%d,%d)",
+                 SHAPE(parts[0]), i, SHAPE(parts[i]));
+        rows += parts[i]->value.rows;
+    }
+    Var *y = tape_push("vcat", where, parts, count, rows, count ? parts[0]->value.cols : 0, vcat_back);
+    for (int i = 0; i < count; at += parts[i++]->value.rows)
+        mat_copy(mat_rows(y->value, at, parts[i]->value.rows), parts[i]->value);
+    return y;
+}
+
+/* ---- lookup -------------------------------------------------------------------------------------------------------- */
+
+static void lookup_back(Var *y)
+{
+    Matrix da = var_grad(y->in[0]);
+    for (int r = 0; r < y->value.rows; r++)
+        if (y->index[r] >= 0) mat_axpy(mat_rows(da, y->index[r], 1), 1, mat_rows(y->grad, r, 1));
+}
+
+Var *(v_lookup)(const char *where, Var *A, const int *index, int rows)
+{
+    Var *y = tape_push("lookup", where, ONE(A), rows, A->value.cols, lookup_back);
+    for (int r = 0; r < rows; r++) {
+        CHECK_AT(where, index[r] < A->value.rows, "lookup: row %d of (%d,%d)", index[r], SHAPE(A));
+        size_t bytes = (size_t)A->value.cols * sizeof(real);
+        if (index[r] < 0) memset(mat_row(y->value, r), 0, bytes);
+        else memcpy(mat_row(y->value, r), mat_row(A->value, index[r]), bytes);
+    }
+    y->index = tape_ints(index, rows);
+    return y;
+}
+
+/* ---- softmax, cross_entropy ---------------------------------------------------------------------------------------- */
+
+static void softmax_back_rows(int begin, int end, void *arg)
+{
+    const Var *y = arg;
+    int n = y->value.cols;
+    for (int r = begin; r < end; r++) {
+        const real *dy = mat_row(y->grad, r), *p = mat_row(y->value, r);
+        real *da = mat_row(y->in[0]->grad, r), *both = mat_row(y->kept, r);
+        for (int j = 0; j < n; j++) both[j] = dy[j] * p[j];
+        real mean = sum_lanes(both, n);
+        for (int j = 0; j < n; j++) da[j] += real_fma(-mean, p[j], both[j]);
+    }
+}
+
+static void softmax_back(Var *y)
+{
+    var_grad(y->in[0]);
+    y->kept = tape_matrix(SHAPE(y));
+    parallel_for(y->value.rows, 1 + 4096 / (y->value.cols + 1), softmax_back_rows, y);
+}
+
+Var *(v_softmax)(const char *where, Var *A, const Matrix *mask)
+{
+    CHECK_AT(where, !mask || mat_same_shape(A->value, *mask), "softmax: A (%d,%d), mask (%d,%d)", SHAPE(A), mask->rows, mask->cols);
+    Var *y = tape_push("softmax", where, ONE(A), SHAPE(A), softmax_back);
+    mat_softmax(y->value, A->value, mask);
+    return y;
+}
+
+/* kept holds softmax(A), scalar 1 / rows counted */
+static void cross_entropy_back(Var *y)
+{
+    Var *a = y->in[0];
+    real scale = y->grad.at[0] * y->scalar;
+    mat_axpy(var_grad(a), scale, y->kept);
+    for (int r = 0; r < y->kept.rows; r++)
+        if (y->index[r] >= 0) mat_row(a->grad, r)[y->index[r]] -= scale;
+}
+
+Var *(v_cross_entropy)(const char *where, Var *A, const int *target)
+{
+    int rows = A->value.rows, counted = 0;
+    for (int r = 0; r < rows; r++) {
+        CHECK_AT(where, target[r] < A->value.cols, "cross_entropy: target %d at row %d of A (%d,%d)", target[r], r, SHAPE(A));
+        counted += target[r] >= 0;
+    }
+    Var *y = tape_push("cross_entropy", where, ONE(A), 1, 1, cross_entropy_back);
+    Matrix losses = tape_matrix(1, rows);
+    y->index = tape_ints(target, rows);
+    y->kept = tape_matrix(SHAPE(A));
+    y->scalar = counted ? 1 / (real)counted : 0;
+    mat_cross_entropy(y->kept, losses.at, A->value, target);
+    y->value.at[0] = sum_lanes(losses.at, rows) * y->scalar;
+    return y;
+}
+
+/* ---- mean, dropout -------------------------------------------------------------------------------------------------- */
+
+static void add_scalar_row(int n, real *y, const real *a, const real *b, real s)
+{
+    UNUSED(a, b);
+    for (int j = 0; j < n; j++) y[j] += s;
+}
+
+static void mean_back(Var *y)
+{
+    mat_map(add_scalar_row, var_grad(y->in[0]), NULL, NULL, y->grad.at[0] * y->scalar);
+}
+
+Var *(v_mean)(const char *where, Var *A)
+{
+    CHECK_AT(where, mat_size(A->value) > 0, "mean of nothing: A (%d,%d)", SHAPE(A));
+    Var *y = tape_push("mean", where, ONE(A), 1, 1, mean_back);
+    Matrix sums = tape_matrix(1, A->value.rows);
+    for (int r = 0; r < A->value.rows; r++) sums.at[r] = sum_lanes(mat_row(A->value, r), A->value.cols);
+    y->scalar = 1 / (real)mat_size(A->value);
+    y->value.at[0] = sum_lanes(sums.at, A->value.rows) * y->scalar;
+    return y;
+}
+
+Var *(v_dropout)(const char *where, Var *A, double p, Rng *rng)
+{
+    CHECK_AT(where, p >= 0 && p < 1, "dropout with probability %g", p);
+    if (p == 0 || !A->tracked) return A;
+    Matrix mask = tape_matrix(SHAPE(A));
+    uint32_t limit = (uint32_t)(p * 0x1p32);
+    for (size_t i = 0; i < mat_size(mask); i++) mask.at[i] = rng_bits(rng) < limit ? 0 : (real)(1 / (1 - p));
+    return (v_mul)(where, A, v_const(mask));
+}

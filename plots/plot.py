@@ -1,0 +1,609 @@
+#!/usr/bin/env python3
+"""Draw the CSV files that the chapters write.
+
+    plot.py [PATH ...]        PATH: a CSV file or a folder (default: out)
+
+Every CSV of a known form, found by its name, is drawn to a PNG and an SVG
+beside it: out/01_rnn_scratch/curve.csv gives curve.png and curve.svg there.
+
+    curve.csv         loss and perplexity during training, one row a measurement
+    activations.csv   activation functions and their slopes
+
+Other CSV files are left alone.  A malformed file costs one line on stderr and
+the exit status 2, after all the others have been drawn.
+
+All results are computed by the C programs; this file only draws.  A new form
+needs its columns, a function from rows to a figure, and a line in FORMS.
+"""
+
+import csv
+import math
+import os
+import re
+import sys
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import (EngFormatter, FixedLocator, FuncFormatter,
+                               MaxNLocator, NullLocator)
+
+# The palette of Okabe and Ito, "Color Universal Design" (2008), also in Wong,
+# "Points of view: Color blindness", Nature Methods 8, 441 (2011).  Its yellow
+# is darkened here: the original is too pale for a thin line on white paper.
+# A model keeps its colour and its marker through all chapters; the marker tells
+# the models apart where the page is printed in grey.
+MODEL_LOOKS = {
+    "rnn": ("#0072B2", "o"),
+    "lstm": ("#D55E00", "s"),
+    "gru": ("#009E73", "^"),
+    "seq2seq": ("#E69F00", "D"),
+    "attention": ("#56B4E9", "v"),
+    "transformer": ("#000000", ">"),
+    "gpt": ("#CC79A7", "<"),
+    "bert": ("#A89A00", "p"),
+}
+
+# How a split is drawn: dashes, width, markers or not.  In drawing order.
+SPLIT_LOOKS = {
+    "train": ((0, (4, 1.8)), 1.0, False),
+    "valid": ("-", 1.0, False),
+    "test": ("-", 1.7, True),
+}
+
+BASELINE_GREY = "0.4"
+WIDTH = 6.0         # inches: 900 pixels at 150 dots an inch
+TEXT_SIZE = 8       # points
+SMALL_SIZE = 7
+MARKER_SIZE = 4.8
+ROUND = [1, 2, 5, 10]     # the steps between the ticks of a linear axis
+POINTS_AN_INCH = 72
+
+STYLE = {
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "font.size": TEXT_SIZE,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.titlesize": TEXT_SIZE,
+    "xtick.labelsize": SMALL_SIZE,
+    "ytick.labelsize": SMALL_SIZE,
+    "legend.fontsize": TEXT_SIZE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "0.3",
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "svg.fonttype": "none",            # text stays text: small, searchable
+    "svg.hashsalt": "plots",           # the same ids, so the same bytes, each time
+}
+
+
+class BadTable(Exception):
+    """A CSV file does not have the form that its name promises."""
+
+
+# ---------------------------------------------------------------------------
+# Reading
+#
+# A form is described by a dict of column name -> parser.  A parser returns the
+# value of a cell, or raises ValueError with the words for what it expected.
+
+def text(cell):
+    """Any text, as the seed: it is a label here, not a number."""
+    return cell
+
+
+def name(cell):
+    if not cell:
+        raise ValueError("a name")
+    return cell
+
+
+def number(cell):
+    """A finite number; NaN for the nan or inf of a run that diverged."""
+    try:
+        value = float(cell)
+    except ValueError:
+        raise ValueError("a number") from None
+    return value if math.isfinite(value) else math.nan
+
+
+def number_or_empty(cell):
+    """A number, or None for an empty cell: not measured."""
+    if not cell:
+        return None
+    try:
+        return number(cell)
+    except ValueError:
+        raise ValueError("a number or nothing") from None
+
+
+def positive_or_empty(cell):
+    value = number_or_empty(cell)
+    if value is not None and value <= 0:
+        raise ValueError("a number above 0")
+    return value
+
+
+def count_or_empty(cell):
+    """A place on the x axis: a gap will not do."""
+    value = number_or_empty(cell)
+    if value is not None and not value >= 0:
+        raise ValueError("a count, 0 or more, or nothing")
+    return value
+
+
+def split_name(cell):
+    if cell != "baseline" and cell not in SPLIT_LOOKS:
+        raise ValueError("train, valid, test or baseline")
+    return cell
+
+
+def read_table(path: Path, columns: dict) -> list:
+    """The rows of a CSV file as dicts of parsed cells."""
+    header = list(columns)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            lines = csv.reader(file)
+            found = next(lines, [])
+            if found != header:
+                raise BadTable(f"row 1: expected the header {','.join(header)}, "
+                               f"found {','.join(found) or 'nothing'}")
+            rows = [parse_row(cells, columns, lines.line_num)
+                    for cells in lines if cells]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadTable(f"expected CSV in UTF-8: {error}") from None
+    if not rows:
+        raise BadTable("row 2: expected a row of data, found the end of the file")
+    return rows
+
+
+def parse_row(cells: list, columns: dict, line_number: int) -> dict:
+    if len(cells) != len(columns):
+        raise BadTable(f"row {line_number}: expected {len(columns)} cells, "
+                       f"found {len(cells)}")
+    row = {}
+    for (column, parse), cell in zip(columns.items(), cells):
+        try:
+            row[column] = parse(cell.strip())
+        except ValueError as expected:
+            raise BadTable(f"row {line_number}, column {column}: "
+                           f"expected {expected}, found '{cell}'") from None
+    return row
+
+
+# ---------------------------------------------------------------------------
+# What the figures share
+
+def chapter_title(path: Path) -> str:
+    """The chapter's folder, and those below it: 01_rnn_scratch."""
+    folders = path.resolve().parent.parts
+    for i, folder in enumerate(folders):
+        if re.match(r"\d\d_", folder):
+            return " / ".join(folders[i:])
+    return folders[-1]
+
+
+def write_title(figure, path, remark=""):
+    """The title at the upper left and a remark in grey at the right."""
+    top = 1 - 0.08 / figure.get_figheight()
+    figure.text(0.1 / WIDTH, top, chapter_title(path), va="top", weight="bold",
+                size=TEXT_SIZE + 1)
+    figure.text(1 - 0.1 / WIDTH, top, remark, va="top", ha="right",
+                size=SMALL_SIZE, color="0.35")
+
+
+def distinct(values):
+    """The values without repetition, in their first order."""
+    return list(dict.fromkeys(values))
+
+
+# ---------------------------------------------------------------------------
+# curve.csv: loss and perplexity during training
+
+CURVE_COLUMNS = {
+    "model": name,
+    "seed": text,
+    "epoch": count_or_empty,
+    "step": count_or_empty,
+    "tokens": count_or_empty,
+    "split": split_name,
+    "loss": number_or_empty,
+    "perplexity": positive_or_empty,
+    "grad_norm": number_or_empty,
+    "learning_rate": number_or_empty,
+}
+
+AXIS_LABELS = {
+    "epoch": "epoch",
+    "tokens": "training symbols read",
+    "step": "training steps",
+    "loss": "loss (nats a token)",
+    "perplexity": "perplexity (log scale)",
+}
+
+
+def draw_curve(path: Path) -> Figure:
+    rows = [complete(row) for row in read_table(path, CURVE_COLUMNS)]
+    rows = [row for row in rows if row["loss"] is not None]
+    baselines = [row for row in rows if row["split"] == "baseline"]
+    curves = [row for row in rows if row["split"] != "baseline"]
+    if not any(math.isfinite(row["loss"]) for row in curves):
+        raise BadTable("expected a train, valid or test row with a finite loss "
+                       "or perplexity, found none")
+    x_column = choose_x(curves)
+    curves = [row for row in curves if row[x_column] is not None]
+    looks = model_looks(distinct(row["model"] for row in curves))
+
+    entries = legend_entries(curves, looks)
+    figure, panels = two_panels(len(entries), len(looks), baselines)
+    for panel, y_column in zip(panels, ("loss", "perplexity")):
+        draw_panel(panel, curves, looks, x_column, y_column)
+        draw_baselines(panel, baselines, y_column)
+    figure.legend(handles=entries, loc="lower center", borderaxespad=0.2,
+                  ncol=legend_columns(len(entries), len(looks)),
+                  handlelength=2.8, columnspacing=2.0, labelspacing=0.3)
+    write_title(figure, path, seed_remark(curves))
+    return figure
+
+
+def complete(row: dict) -> dict:
+    """Loss and perplexity, perplexity = exp(loss): one cell gives the other."""
+    loss, perplexity = row["loss"], row["perplexity"]
+    if loss is None and perplexity is not None:
+        loss = math.log(perplexity)
+    elif perplexity is None and loss is not None:
+        # Above exp(700) there is no double: a gap, as for a NaN.
+        perplexity = math.exp(loss) if loss < 700 else math.nan
+    return {**row, "loss": loss, "perplexity": perplexity}
+
+
+def choose_x(curves: list) -> str:
+    """The column for the x axis: epoch, or else tokens, or else step.
+
+    Epochs make a curve only from three on, and only where a split is measured
+    once in each; shorter runs are drawn by the symbols read.
+    """
+    places = [(row["model"], row["seed"], row["split"], row["epoch"])
+              for row in curves]
+    epochs = {row["epoch"] for row in curves} - {None, 0}   # 0: before training
+    filled = {column: sum(row[column] is not None for row in curves)
+              for column in ("epoch", "tokens", "step")}
+    most = len(curves) / 2
+    if (filled["epoch"] > most and len(epochs) >= 3
+            and len(places) == len(set(places))):
+        return "epoch"
+    for column in ("tokens", "step"):
+        if filled[column] > most and len({row[column] for row in curves}) > 1:
+            return column
+    column = max(filled, key=filled.get)
+    if not filled[column]:
+        raise BadTable("expected a number in epoch, tokens or step, found none")
+    return column
+
+
+def model_looks(models):
+    """Model -> (colour, marker): fixed for the known names, else by order."""
+    spare = [look for model, look in MODEL_LOOKS.items() if model not in models]
+    spare = spare or list(MODEL_LOOKS.values())
+    strangers = [model for model in models if model not in MODEL_LOOKS]
+    looks = {model: spare[i % len(spare)] for i, model in enumerate(strangers)}
+    return {model: MODEL_LOOKS.get(model) or looks[model] for model in models}
+
+
+def two_panels(entry_count, model_count, baselines):
+    """A figure with room for the title, the legend and the baseline labels.
+
+    The margins are set in inches, not left to an automatic layout: the places
+    of the labels are worked out from the panels' final height.
+    """
+    columns = legend_columns(entry_count, model_count)
+    bottom = 0.5 + 0.16 * math.ceil(entry_count / columns)
+    top, left, plot_height = 0.36, 0.57, 2.25
+    longest = max((len(row["model"]) for row in baselines), default=0)
+    # A small letter is about 0.056 inch wide; " 20.6" and the leader follow it.
+    right = 0.12 if not baselines else min(0.056 * (longest + 5) + 0.2, 1.3)
+    height = bottom + plot_height + top
+    figure = Figure(figsize=(WIDTH, height))
+    panel_width = WIDTH / 2 - left - right
+    panels = [figure.add_axes([(left + i * WIDTH / 2) / WIDTH, bottom / height,
+                               panel_width / WIDTH, plot_height / height])
+              for i in range(2)]
+    return figure, panels
+
+
+def draw_panel(panel, curves, looks, x_column, y_column):
+    for split in SPLIT_LOOKS:
+        for place, model in enumerate(looks):
+            seeds = {}
+            for row in curves:
+                if (row["model"], row["split"]) == (model, split):
+                    points = seeds.setdefault(row["seed"], {})
+                    points[row[x_column]] = row[y_column]
+            draw_seeds(panel, list(seeds.values()), looks[model], split, place)
+    panel.set_xlabel(AXIS_LABELS[x_column])
+    panel.set_ylabel(AXIS_LABELS[y_column])
+    if x_column == "epoch":
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        panel.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
+    if y_column == "perplexity":
+        panel.set_yscale("log")
+    else:
+        panel.yaxis.set_major_locator(MaxNLocator(8, steps=ROUND))
+
+
+def draw_seeds(panel, seeds, look, split, place):
+    """One line for a single seed; else thin lines and their mean.
+
+    A seed is a dict from x to y.
+    """
+    average = mean_points(seeds)
+    if len(seeds) == 1 or not average:
+        for points in seeds:
+            draw_line(panel, points, look, split, place)
+        return
+    for points in seeds:
+        panel.plot(*zip(*sorted(points.items())), color=look[0],
+                   linestyle=SPLIT_LOOKS[split][0], linewidth=0.5, alpha=0.5)
+    draw_line(panel, average, look, split, place)
+
+
+def mean_points(seeds):
+    """The mean over the seeds at each x that all of them have.
+
+    Where one seed is missing or diverged there is no mean: it would jump as
+    seeds come and go.
+    """
+    if not seeds:
+        return {}
+    shared = set.intersection(*map(set, seeds))
+    means = {x: sum(points[x] for points in seeds) / len(seeds) for x in shared}
+    return {x: mean for x, mean in means.items() if math.isfinite(mean)}
+
+
+def draw_line(panel, points, look, split, place):
+    colour, marker = look
+    dashes, width, marked = SPLIT_LOOKS[split]
+    stride = max(1, len(points) // 7)
+    # The models' markers start at different points, not to hide one another.
+    start = (place * stride) // 3 % stride if len(points) > 1 else 0
+    # A single point has no line to be seen by.
+    shown = marker if marked or len(points) == 1 else None
+    panel.plot(*zip(*sorted(points.items())), color=colour, linestyle=dashes,
+               linewidth=width, marker=shown, markersize=MARKER_SIZE,
+               markevery=(start, stride), markeredgecolor="white",
+               markeredgewidth=0.6)
+
+
+def legend_entries(curves, looks):
+    """A line for each model and split, so that a model fills a column."""
+    pairs = {(row["model"], row["split"]) for row in curves}
+    entries = []
+    for model, (colour, marker) in looks.items():
+        for split, (dashes, width, marked) in SPLIT_LOOKS.items():
+            if (model, split) in pairs:
+                entries.append(Line2D(
+                    [], [], color=colour, linestyle=dashes, linewidth=width,
+                    marker=marker if marked else None, markersize=MARKER_SIZE,
+                    markeredgecolor="white", markeredgewidth=0.6,
+                    label=f"{model}, {split}"))
+    return entries
+
+
+def legend_columns(entry_count, model_count):
+    if model_count == 1:
+        return entry_count
+    return model_count if model_count <= 4 else min(4, (model_count + 1) // 2)
+
+
+def seed_remark(curves):
+    seeds = {}
+    for row in curves:
+        seeds.setdefault(row["model"], set()).add(row["seed"])
+    counts = {len(found) for found in seeds.values()}
+    if counts == {1}:
+        return ""
+    which = f"the {counts.pop()} seeds" if len(counts) == 1 else "the seeds"
+    return f"thin lines: {which}; thicker lines: their mean"
+
+
+def draw_baselines(panel, baselines, y_column):
+    """Horizontal reference lines, with their names in the right margin."""
+    levels = distinct((row[y_column], row["model"]) for row in baselines
+                      if math.isfinite(row[y_column]))
+    levels.sort()
+    for y, _ in levels:
+        panel.axhline(y, color=BASELINE_GREY, linewidth=0.8,
+                      linestyle=(0, (1, 1.5)), zorder=1.5)
+    # Reading the limits fixes them: labels and ticks depend on them.
+    panel.set_ylim(panel.get_ylim())
+    if y_column == "perplexity":
+        set_plain_ticks(panel)
+    heights = [panel.transData.transform((0, y))[1] for y, _ in levels]
+    to_points = POINTS_AN_INCH / panel.figure.dpi
+    heights = [height * to_points for height in heights]
+    for (y, model), old, new in zip(levels, heights,
+                                    spread(heights, SMALL_SIZE + 2)):
+        panel.annotate(f"{model} {label_number(y, y_column)}", xy=(1, y),
+                       xycoords=panel.get_yaxis_transform(),
+                       xytext=(8, new - old), textcoords="offset points",
+                       va="center", size=SMALL_SIZE, color=BASELINE_GREY,
+                       annotation_clip=False,
+                       arrowprops={"arrowstyle": "-", "linewidth": 0.5,
+                                   "color": BASELINE_GREY, "relpos": (0, 0.5),
+                                   "shrinkA": 1, "shrinkB": 0})
+
+
+def spread(places: list, gap: float) -> list:
+    """Move sorted places apart to at least a gap, each as little as may be.
+
+    Neighbours that are too close become a block, evenly spaced around their
+    mean; a block that then touches the one below is merged with it.
+    """
+    blocks = []
+    for place in places:
+        block = [place]
+        while blocks and lower_end(block, gap) - upper_end(blocks[-1], gap) < gap:
+            block = blocks.pop() + block
+        blocks.append(block)
+    return [lower_end(block, gap) + i * gap
+            for block in blocks for i in range(len(block))]
+
+
+def lower_end(block, gap):
+    return sum(block) / len(block) - (len(block) - 1) * gap / 2
+
+
+def upper_end(block, gap):
+    return sum(block) / len(block) + (len(block) - 1) * gap / 2
+
+
+def label_number(value, y_column):
+    if y_column == "loss":
+        return f"{value:.2f}"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def set_plain_ticks(panel):
+    """Ticks such as 5, 10, 20 on a log axis, in place of powers of ten."""
+    ticks = plain_ticks(*panel.get_ylim())
+    panel.yaxis.set_major_locator(FixedLocator(ticks))
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.10g}" if value < 1e5
+                      else f"{value:.0e}"))
+
+
+def plain_ticks(low: float, high: float) -> list:
+    """The coarsest set of round numbers that gives at least five ticks."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        ticks = [digit * 10.0 ** decade for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 5:
+            return ticks[::math.ceil(len(ticks) / 8)]
+    return [tick for tick in MaxNLocator(7, steps=ROUND).tick_values(low, high)
+            if low <= tick <= high]
+
+
+# ---------------------------------------------------------------------------
+# activations.csv: activation functions and their slopes
+
+ACTIVATION_COLUMNS = {"name": name, "x": number, "y": number, "slope": number}
+ACTIVATION_LINES = {        # column -> colour, dashes, legend
+    "y": ("#0072B2", "-", "value"),
+    "slope": ("#D55E00", (0, (4, 1.8)), "slope"),
+}
+
+
+def draw_activations(path: Path) -> Figure:
+    """Small multiples: a panel for each function, its slope dashed."""
+    rows = read_table(path, ACTIVATION_COLUMNS)
+    functions = distinct(row["name"] for row in rows)
+    columns = 2 if len(functions) in (2, 4) else min(3, len(functions))
+    lines = math.ceil(len(functions) / columns)
+    height = 0.85 + 1.6 * lines
+    figure = Figure(figsize=(WIDTH, height))
+    for place, function in enumerate(functions):
+        panel = figure.add_subplot(lines, columns, place + 1)
+        draw_activation(panel, [row for row in rows if row["name"] == function])
+        panel.set_title(function, loc="left")
+        if place + columns >= len(functions):
+            panel.set_xlabel("x")
+    figure.subplots_adjust(left=0.4 / WIDTH, right=1 - 0.12 / WIDTH,
+                           bottom=0.62 / height, top=1 - 0.5 / height,
+                           wspace=0.25, hspace=0.35)
+    handles = [Line2D([], [], color=colour, linestyle=dashes, label=label)
+               for colour, dashes, label in ACTIVATION_LINES.values()]
+    figure.legend(handles=handles, loc="lower center", ncol=2,
+                  borderaxespad=0.2, handlelength=2.8)
+    write_title(figure, path)
+    return figure
+
+
+def draw_activation(panel, rows):
+    rows = sorted(rows, key=lambda row: row["x"])
+    for axis_line in (panel.axhline, panel.axvline):
+        axis_line(0, color="0.6", linewidth=0.7, zorder=1)
+    for column, (colour, dashes, _) in ACTIVATION_LINES.items():
+        panel.plot([row["x"] for row in rows], [row[column] for row in rows],
+                   color=colour, linestyle=dashes, linewidth=1.4)
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    panel.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+
+
+# ---------------------------------------------------------------------------
+# The known forms, and the program
+
+FORMS = {
+    "activations": draw_activations,
+    "curve": draw_curve,
+}
+
+
+def find_tables(paths: list) -> list:
+    """The CSV files of a known form, in a fixed order."""
+    tables = []
+    for path in paths:
+        found = sorted(path.rglob("*.csv")) if path.is_dir() else [path]
+        tables += [table for table in found
+                   if table.suffix == ".csv" and table.stem in FORMS]
+    return distinct(tables)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write PNG and SVG under other names, then rename: a file is whole or old."""
+    kinds = {"png": {"Software": None}, "svg": {"Date": None}}
+    parts = {kind: path.with_name(f".{path.stem}.{os.getpid()}.{kind}")
+             for kind in kinds}
+    try:
+        for kind, metadata in kinds.items():
+            figure.savefig(parts[kind], format=kind, metadata=metadata)
+        for kind in kinds:
+            os.replace(parts[kind], path.with_suffix("." + kind))
+    finally:
+        for part in parts.values():
+            if part.exists():
+                part.unlink()
+
+
+def draw(path: Path) -> bool:
+    """Draw one table; True if that went well."""
+    try:
+        save(FORMS[path.stem](path), path)
+    except BadTable as error:
+        print(f"plot.py: {path}: {error}", file=sys.stderr)
+        return False
+    except OSError as error:
+        print(f"plot.py: {path}: cannot read or write: {error}", file=sys.stderr)
+        return False
+    print(f"drew {path.with_suffix('.png')} and {path.stem}.svg")
+    return True
+
+
+def main(arguments: list) -> int:
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(__doc__.strip())
+        return 0
+    matplotlib.rcdefaults()         # no private settings: the same for everyone
+    matplotlib.rcParams.update(STYLE)
+    paths = [Path(argument) for argument in arguments or ["out"]]
+    failed = False
+    for path in paths:
+        if not path.exists():
+            print(f"plot.py: {path}: no such file or folder", file=sys.stderr)
+            failed = True
+    for table in find_tables([path for path in paths if path.exists()]):
+        failed = not draw(table) or failed
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
