@@ -71,7 +71,7 @@ enum {
 #endif
     PANEL = VECTOR << (SIZES - 1),
     ROWS = 6,
-    DEPTH = 128,
+    DEPTH = 256,
 };
 
 typedef struct { const real *at; ptrdiff_t row, col; } Steps;      /* element (i,p) at[i·row + p·col]: A, or A turned */
@@ -87,10 +87,17 @@ typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int st
 #define ROWS_5(DO, V) ROWS_4(DO, V) DO(4, V)
 #define ROWS_6(DO, V) ROWS_5(DO, V) DO(5, V)
 
+#ifdef __GNUC__
+#define PREFETCH(p) __builtin_prefetch(p, 1)       /* asks for C early, so that it is there when the sums are stored */
+#else
+#define PREFETCH(p) (void)(p)
+#endif
+
 static const real zeros[PANEL];                    /* what a tile starts from where C is not added to */
 
 #define DECLARE(i, V) real s##i[V * VECTOR];
 #define LOAD(i, V)    for (int j = 0; j < V * VECTOR; j++) s##i[j] = from[(ptrdiff_t)i * from_stride + j];
+#define FETCH(i, V)   for (int v = 0; v < V; v++) PREFETCH(c + (ptrdiff_t)i * stride + v * VECTOR);
 #define STORE(i, V)   for (int j = 0; j < V * VECTOR; j++) c[(ptrdiff_t)i * stride + j] = s##i[j];
 #define GATHER(i, V)  for (int j = 0; j < V * VECTOR; j++) s##i[j] = real_fma(x[i * a.row], b[j], s##i[j]);
 
@@ -99,6 +106,7 @@ static void tile_##R##x##V(int k, Steps a, const real *b, int b_stride, real *c,
 {                                                                                                       \
     const real *x = a.at, *from = into == SET ? zeros : c;                                              \
     int from_stride = into == SET ? 0 : stride;                                                         \
+    ROWS_##R(FETCH, V)                                                                                  \
     ROWS_##R(DECLARE, V)                                                                                \
     ROWS_##R(LOAD, V)                                                                                   \
     do {                                                                                                \
@@ -210,6 +218,7 @@ static void multiply_panel(const Product *x, const Panel *panel, int size, int i
             continue;
         }
         _Alignas(64) real edge[ROWS * PANEL];
+        for (int j = 0; j < panel->cols; j++) PREFETCH(c + j * x->C.col);
         for (int j = 0; j < panel->width && into == ADD; j++)
             for (int r = 0; r < rows; r++)
                 edge[r * panel->width + j] = j < panel->cols ? c[r * x->C.row + j * x->C.col] : 0;
@@ -523,6 +532,28 @@ void mat_softmax(Matrix Y, Matrix A, const Matrix *mask)
 void mat_cross_entropy(Matrix P, real *loss, Matrix A, const int *target)
 {
     softmax_run((Softmax){ .Y = P, .A = A, .target = target, .loss = loss });
+}
+
+void mat_gather(Matrix Y, Matrix A, const int *index)
+{
+    CHECK(Y.cols == A.cols, "Y (%d,%d), A (%d,%d)", Y.rows, Y.cols, A.rows, A.cols);
+    for (int r = 0; r < Y.rows; r++) {
+        CHECK(index[r] < A.rows, "row %d of A (%d,%d)", index[r], A.rows, A.cols);
+        if (index[r] >= 0) memcpy(mat_row(Y, r), mat_row(A, index[r]), (size_t)Y.cols * sizeof(real));
+        else memset(mat_row(Y, r), 0, (size_t)Y.cols * sizeof(real));
+    }
+}
+
+void mat_scatter(Matrix A, const int *index, Matrix Y)
+{
+    CHECK(Y.cols == A.cols, "A (%d,%d), Y (%d,%d)", A.rows, A.cols, Y.rows, Y.cols);
+    for (int r = 0; r < Y.rows; r++) {
+        CHECK(index[r] < A.rows, "row %d of A (%d,%d)", index[r], A.rows, A.cols);
+        if (index[r] < 0) continue;
+        real *restrict a = mat_row(A, index[r]);
+        const real *y = mat_row(Y, r);
+        for (int j = 0; j < Y.cols; j++) a[j] += y[j];
+    }
 }
 
 void mat_add_row(Matrix Y, Matrix b)

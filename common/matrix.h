@@ -69,6 +69,10 @@ void mat_softmax(Matrix Y, Matrix A, const Matrix *mask);
  * A. A row whose target is negative is padding: loss 0, and its row of P is 0.                                            */
 void mat_cross_entropy(Matrix P, real *loss, Matrix A, const int *target);
 
+/* Rows by number. A negative index stands for no row: it reads zeros, and is not added to.                                */
+void mat_gather(Matrix Y, Matrix A, const int *index);           /* row r of Y = row index[r] of A                     */
+void mat_scatter(Matrix A, const int *index, Matrix Y);          /* row index[r] of A += row r of Y, r in order        */
+
 void mat_add_row(Matrix Y, Matrix b);                            /* Y += b, b (1,n) added to every row                 */
 void mat_sum_rows(Matrix b, Matrix A, Into into);                /* b (1,n) = Σ over the rows of A (m,n), in order     */
 real sum_lanes(const real *x, int n);                            /* Σ x[j], the fixed order of all our sums            */

@@ -269,21 +269,16 @@ Var *(v_vcat)(const char *where, Var *const *parts, int count)
 
 static void lookup_back(Var *y)
 {
-    Matrix da = var_grad(y->in[0]);
-    for (int r = 0; r < y->value.rows; r++)
-        if (y->index[r] >= 0) mat_axpy(mat_rows(da, y->index[r], 1), 1, mat_rows(y->grad, r, 1));
+    mat_scatter(var_grad(y->in[0]), y->index, y->grad);
 }
 
 Var *(v_lookup)(const char *where, Var *A, const int *index, int rows)
 {
-    Var *y = tape_push("lookup", where, ONE(A), rows, A->value.cols, lookup_back);
-    for (int r = 0; r < rows; r++) {
+    for (int r = 0; r < rows; r++)
         CHECK_AT(where, index[r] < A->value.rows, "lookup: row %d of (%d,%d)", index[r], SHAPE(A));
-        size_t bytes = (size_t)A->value.cols * sizeof(real);
-        if (index[r] < 0) memset(mat_row(y->value, r), 0, bytes);
-        else memcpy(mat_row(y->value, r), mat_row(A->value, index[r]), bytes);
-    }
+    Var *y = tape_push("lookup", where, ONE(A), rows, A->value.cols, lookup_back);
     y->index = tape_ints(index, rows);
+    mat_gather(y->value, A->value, index);
     return y;
 }
 

@@ -191,8 +191,8 @@ int *vocab_encode(const Vocab *vocab, const Text *text)
 
 void window_batch(const int *ids, const int *start, int B, int T, int *x, int *y)
 {
-    for (int b = 0; b < B; b++)
-        for (int t = 0; t < T; t++) {
+    for (int t = 0; t < T; t++)
+        for (int b = 0; b < B; b++) {
             x[t * B + b] = ids[start[b] + t];
             y[t * B + b] = ids[start[b] + t + 1];
         }

@@ -2,7 +2,7 @@
  * it again, the random numbers are those of SplitMix64 and have the distributions that they are named after, and a parallel
  * loop does each of its items once.
  *
- * Statistics are taken with fixed seeds, so a test passes always or never. Bounds lie five standard deviations out.        */
+ * Statistics are taken with fixed seeds, so a test passes always or never. Bounds lie five standard deviations out.       */
 #include "arena.h"
 #include "check.h"
 #include "real.h"
@@ -151,7 +151,7 @@ static void test_arena_peak(void)
 /* ---- rng: the numbers themselves ------------------------------------------------------------------------------------
  *
  * The expected numbers were computed by another implementation of SplitMix64, in whole numbers without bound. From the
- * state 1234567 it gives the 6457827717110365317, 3203168211198807973, 9817491932198370423 known from elsewhere.           */
+ * state 1234567 it gives the 6457827717110365317, 3203168211198807973, 9817491932198370423 known from elsewhere.          */
 
 static void test_rng_golden(void)
 {
@@ -180,14 +180,14 @@ static void test_rng_golden(void)
 static void test_rng_golden_draws(void)
 {
     static const int below[] = { 277, 981, 377, 995, 63, 55, 803, 233 };
-    static const int far_below[] = { 566213848, 356526950, 156009150, 1546522690 };    /* some are drawn again on the way */
+    static const int far_below[] = { 119589830, 123689503, 50538351, 703732384, 775840180 };     /* after 4, 1, 3, 1, 1 draws */
     static const int order[] = { 8, 7, 4, 6, 1, 5, 3, 0, 9, 2 };
     static const double normal[] = { 1.5644393940, -1.9385782019, 1.3067698369, -0.1963077162, 0.0916597843 };
     int items[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 };
     Rng rng = rng_new(7, 3);
     for (int i = 0; i < 8; i++) EXPECT_NEAR(rng_below(&rng, 1000), below[i], 0, "number %d below 1000", i);
-    rng = rng_new(7, 4);
-    for (int i = 0; i < 4; i++) EXPECT_NEAR(rng_below(&rng, 3 << 29), far_below[i], 0, "number %d below 3·2²⁹", i);
+    rng = rng_new(7, 44);
+    for (int i = 0; i < 5; i++) EXPECT_NEAR(rng_below(&rng, 3 << 29), far_below[i], 0, "number %d below 3·2²⁹", i);
     rng = rng_new(7, 5);
     rng_shuffle(&rng, items, 10);
     for (int i = 0; i < 10; i++) EXPECT_NEAR(items[i], order[i], 0, "place %d of a shuffle", i);
@@ -330,7 +330,7 @@ static void test_rng_categorical(void)
     expect_counts("rng_categorical", count, N, expected, 3);
 }
 
-/* The two states whose next draw is the smallest and the largest that there are: where a sloppy loop would go past an end. */
+/* The two states whose next draw is the smallest and the largest that there are: where a loop might go past an end. */
 static void test_rng_categorical_ends(void)
 {
     const Rng smallest = { .state = 0u - 0x9e3779b97f4a7c15u }, largest = { .state = 0x31628af67b2131ab };
@@ -375,8 +375,8 @@ static void expect_cover(int n, int grain)
     parallel_for(n, grain, cover_body, &c);
     EXPECT(atomic_load(&c.outside) == 0, "n %d, grain %d, threads %d: a piece outside, or empty", n, grain, threads);
     EXPECT(all_bytes_are(c.times, (size_t)n, 1), "n %d, grain %d, threads %d: each item once", n, grain, threads);
-    EXPECT(threads == 1 || atomic_load(&c.longest) <= grain, "n %d, grain %d, threads %d: a piece of %d", n, grain, threads,
-           atomic_load(&c.longest));
+    EXPECT(threads == 1 || atomic_load(&c.longest) <= grain, "n %d, grain %d, threads %d: a piece of %d",
+           n, grain, threads, atomic_load(&c.longest));
 }
 
 static void expect_covers(void)
@@ -439,7 +439,7 @@ static void test_threads_start_again(void)
 }
 
 /* Between two loops workers may be looking, falling asleep or waking: many short loops meet all of it. A loop that lost a
- * wake-up would wait for ever, so main's alarm ends the program. */
+ * wake-up would wait for ever; main has set an alarm. */
 static void test_threads_many_loops(void)
 {
     enum { ROUNDS = 20000, ITEMS = 8 };
@@ -453,9 +453,17 @@ static void test_threads_many_loops(void)
     threads_stop();
 }
 
+static void give_up(int signal_number)
+{
+    static const char text[] = "a test did not end within 30 seconds\n";
+    (void)signal_number;
+    _exit(write(STDERR_FILENO, text, sizeof text - 1) < 0 ? 2 : 1);
+}
+
 int main(void)
 {
-    alarm(60);
+    signal(SIGALRM, give_up);
+    alarm(30);
     RUN(test_endings);
     RUN(test_allocate);
     RUN(test_arena_pieces);

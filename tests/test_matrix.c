@@ -3,8 +3,9 @@
  * with any number of threads; it writes its output and nothing beside it; and a shape that does not fit ends the program
  * with a message that names the shapes.
  *
- * Outputs are views into a larger matrix of noise. The reference works on a copy of that matrix, and then both are compared
- * whole: so one comparison finds a wrong element and a write beside the view. Around operands lie NaNs, which would spread. */
+ * Outputs and operands are views into larger matrices, with NaN around them. The reference works on a copy of the output's
+ * larger matrix, and then both are compared whole: so one comparison finds a wrong element, a write beside the view, and a
+ * NaN that came in from beside an operand.                                                                                */
 #include "matrix.h"
 #include "maths.h"
 #include "rng.h"

@@ -5,7 +5,7 @@
  *
  * A failed expectation prints its file and line, what was expected and what came, and the test goes on. A test counts once,
  * however many of its expectations failed; one that expected nothing has checked nothing, and counts as failed. The last
- * line of the output is "N passed, N failed"; the exit status is 1 unless there were tests and all passed.                 */
+ * line of the output is "N passed, N failed"; the exit status is 1 unless there were tests and all passed.                */
 #ifndef WORKBOOK_UNIT_H
 #define WORKBOOK_UNIT_H
 
@@ -23,9 +23,10 @@ enum { UNIT_LINES = 5 };                   /* failures printed a test; the rest 
 
 static struct { const char *test; long checks, failures; int passed, failed; char came[160]; } unit;
 
-#define RUN(test)                       unit_run(#test, test)
-#define EXPECT(cond, ...)               unit_expect(HERE, (cond), "expected " #cond, __VA_ARGS__)
-#define EXPECT_NEAR(got, want, tol, ...) unit_expect(HERE, unit_near((double)(got), (double)(want), tol), unit.came, __VA_ARGS__)
+#define RUN(test)         unit_run(#test, test)
+#define EXPECT(cond, ...) unit_expect(HERE, (cond), "expected " #cond, __VA_ARGS__)
+#define EXPECT_NEAR(got, want, tolerance, ...) \
+    unit_expect(HERE, unit_near((double)(got), (double)(want), tolerance), unit.came, __VA_ARGS__)
 #define EXPECT_SAME_BYTES(got, want, size, ...) unit_expect(HERE, unit_same(got, want, size), unit.came, __VA_ARGS__)
 
 PRINTF_LIKE(4, 5) static inline void unit_expect(const char *where, bool ok, const char *came, const char *fmt, ...)
@@ -53,7 +54,7 @@ static inline bool unit_same(const void *got, const void *want, size_t size)
     const unsigned char *g = got, *w = want;
     size_t i = 0;
     while (i < size && g[i] == w[i]) i++;
-    if (i < size) snprintf(unit.came, sizeof unit.came, "expected 0x%02x in byte %zu of %zu, got 0x%02x", w[i], i, size, g[i]);
+    if (i < size) snprintf(unit.came, sizeof unit.came, "byte %zu of %zu: expected 0x%02x, got 0x%02x", i, size, w[i], g[i]);
     return i == size;
 }
 

@@ -198,8 +198,7 @@ static void rnn_init(Rnn *m, Rng *rng)
 /* One step for B sequences side by side: x holds their B ids, before (B,H) their states. */
 static void rnn_step(const Rnn *m, const int *x, Matrix before, Matrix h)
 {
-    for (int i = 0; i < h.rows; i++)
-        mat_copy(mat_rows(h, i, 1), mat_rows(m->Wx, x[i], 1));           /* (2.1) */
+    mat_gather(h, m->Wx, x);                                             /* (2.1): row i is row x[i] of Wx */
     matmul_nn(h, before, m->Wh, ADD);
     mat_add_row(h, m->b);
     mat_tanh(h, h);                                                      /* (3.1) */
@@ -332,7 +331,7 @@ static void rnn_output_back(const Rnn *m, Rnn *g, Matrix h, Matrix d_o, Matrix d
 static void rnn_step_back(const Rnn *m, Rnn *g, const int *x, Matrix before, Matrix h, Matrix dh, Matrix dz)
 {
     for (size_t i = 0; i < mat_size(h); i++) dz.at[i] = dh.at[i] * (1 - h.at[i] * h.at[i]);          /* (5.5) */
-    for (int i = 0; i < dz.rows; i++) mat_axpy(mat_rows(g->Wx, x[i], 1), 1, mat_rows(dz, i, 1));     /* (5.6) */
+    mat_scatter(g->Wx, x, dz);                                                                       /* (5.6) */
     matmul_tn(g->Wh, before, dz, ADD);
     mat_sum_rows(g->b, dz, ADD);
     matmul_nt(dh, dz, m->Wh, SET);                                                                   /* (5.7) */
