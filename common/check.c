@@ -39,8 +39,8 @@ _Noreturn void die(const char *fmt, ...)
 
 void *allocate(size_t count, size_t size)
 {
-    size_t bytes = size && count > SIZE_MAX / 2 / size ? 0 : (count * size + 63) / 64 * 64;
-    void *p = bytes || !count ? aligned_alloc(64, bytes ? bytes : 64) : NULL;
+    size_t bytes = size && count > SIZE_MAX / 2 / size ? SIZE_MAX / 2 : count * size;
+    void *p = bytes < SIZE_MAX / 2 ? aligned_alloc(64, (bytes / 64 + 1) * 64) : NULL;
     if (!p) die("out of memory: %zu items of %zu bytes could not be had", count, size);
     memset(p, 0, bytes);
     return p;

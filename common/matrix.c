@@ -2,6 +2,7 @@
 #include "maths.h"
 #include "threads.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,13 +36,13 @@ void mat_free(Matrix *m)
 
 Matrix mat_rows(Matrix m, int first, int count)
 {
-    CHECK(first >= 0 && count >= 0 && first + count <= m.rows, "rows %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
+    CHECK(first >= 0 && count >= 0 && first <= m.rows - count, "rows %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
     return (Matrix){ .rows = count, .cols = m.cols, .stride = m.stride, .at = mat_row(m, first) };
 }
 
 Matrix mat_cols(Matrix m, int first, int count)
 {
-    CHECK(first >= 0 && count >= 0 && first + count <= m.cols, "columns %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
+    CHECK(first >= 0 && count >= 0 && first <= m.cols - count, "columns %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
     return (Matrix){ .rows = m.rows, .cols = count, .stride = m.stride, .at = m.at + first };
 }
 
@@ -344,6 +345,7 @@ void mat_map(RowFn *f, Matrix Y, const Matrix *A, const Matrix *B, real s)
 {
     CHECK(!A || mat_same_shape(Y, *A), "Y (%d,%d), A (%d,%d)", Y.rows, Y.cols, A->rows, A->cols);
     CHECK(!B || mat_same_shape(Y, *B), "Y (%d,%d), B (%d,%d)", Y.rows, Y.cols, B->rows, B->cols);
+    CHECK(mat_size(Y) < INT32_MAX, "Y (%d,%d) has too many elements", Y.rows, Y.cols);
     Map map = { .f = f, .Y = Y, .A = A, .B = B, .s = s };
     if (gapless(&Y) && gapless(A) && gapless(B)) parallel_for(Y.rows * Y.cols, PIECE, map_flat, &map);
     else parallel_for(Y.rows, PIECE / (Y.cols + 1) + 1, map_rows, &map);
@@ -508,6 +510,8 @@ static void softmax_group(const Softmax *x, int first, int rows)
         x->loss[first + r] = padding ? 0 : loss[r];
     }
     group_scale(&g, scale);
+    for (int r = 0; r < rows && x->target; r++)                /* 0 times infinity is no 0 */
+        if (x->target[first + r] < 0) memset(mat_row(g.Y, r), 0, (size_t)A.cols * sizeof(real));
 }
 
 static void softmax_groups(int begin, int end, void *arg)

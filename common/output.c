@@ -80,6 +80,15 @@ void output_close(Output *out)
     free(out);
 }
 
+void output_try(const char *folder, const char *name)
+{
+    Output *out = output_open(folder, name);
+    fclose(out->file);
+    unlink(out->partial);
+    *slot_of(out) = NULL;
+    free(out);
+}
+
 void csv_number(FILE *f, double x)
 {
     if (x == NONE) return;

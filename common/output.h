@@ -15,6 +15,9 @@ Output *output_open(const char *folder, const char *name);  /* makes the folder 
 FILE   *output_file(Output *out);                           /* to write to; do not close it                                     */
 void    output_close(Output *out);                          /* writes it through to the disk, renames it, frees out             */
 
+/* Dies now if that file could not be written later: better before an hour of training than after it.                      */
+void    output_try(const char *folder, const char *name);
+
 /* A number in a CSV cell: %.9g, which gives a float back exactly; "nan" or "inf" where it is neither; nothing for NONE.   */
 #define NONE (-1e300)
 void csv_number(FILE *f, double x);

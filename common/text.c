@@ -146,21 +146,32 @@ static int more_frequent_first(const void *a, const void *b)
     return x->code < y->code ? -1 : x->code > y->code;
 }
 
+Vocab vocab_of_symbols(const uint32_t *code, int n)
+{
+    Vocab v = { .size = n, .code = allocate((size_t)n, sizeof *code) };
+    for (int i = 0; i < n; i++) if (code[i] > v.highest) v.highest = code[i];
+    v.id = allocate(v.highest + 1, sizeof *v.id);
+    for (uint32_t c = 0; c <= v.highest; c++) v.id[c] = -1;
+    for (int i = 0; i < n; i++) {
+        v.code[i] = code[i];
+        v.id[code[i]] = i;
+    }
+    return v;
+}
+
 Vocab vocab_new(const uint32_t *code, int n)
 {
-    Vocab v = { 0 };
-    for (int i = 0; i < n; i++) if (code[i] > v.highest) v.highest = code[i];
-    Count *counts = allocate(v.highest + 1, sizeof *counts);
-    for (uint32_t c = 0; c <= v.highest; c++) counts[c].code = c;
+    uint32_t highest = 0;
+    for (int i = 0; i < n; i++) if (code[i] > highest) highest = code[i];
+    Count *counts = allocate(highest + 1, sizeof *counts);
+    for (uint32_t c = 0; c <= highest; c++) counts[c].code = c;
     for (int i = 0; i < n; i++) counts[code[i]].count++;
-    qsort(counts, v.highest + 1, sizeof *counts, more_frequent_first);
-    v.id = allocate(v.highest + 1, sizeof *v.id);
-    v.code = allocate(v.highest + 1, sizeof *v.code);
-    for (uint32_t c = 0; c <= v.highest; c++) v.id[c] = -1;
-    for (; (uint32_t)v.size <= v.highest && counts[v.size].count > 0; v.size++) {
-        v.code[v.size] = counts[v.size].code;
-        v.id[v.code[v.size]] = v.size;
-    }
+    qsort(counts, highest + 1, sizeof *counts, more_frequent_first);
+    uint32_t *symbols = allocate(highest + 1, sizeof *symbols);
+    int size = 0;
+    for (; (uint32_t)size <= highest && counts[size].count > 0; size++) symbols[size] = counts[size].code;
+    Vocab v = vocab_of_symbols(symbols, size);
+    free(symbols);
     free(counts);
     return v;
 }

@@ -36,6 +36,7 @@ typedef struct {
 } Vocab;
 
 Vocab vocab_new(const uint32_t *code, int n);               /* by falling frequency; equals by code point. vocab_free it */
+Vocab vocab_of_symbols(const uint32_t *code, int n);        /* id i is code[i]; the codes are distinct                    */
 void  vocab_free(Vocab *vocab);
 int   vocab_id(const Vocab *vocab, uint32_t code);          /* -1 where the vocabulary has it not                         */
 int  *vocab_encode(const Vocab *vocab, const Text *text);   /* (text->n) ids; dies on a symbol that is not in it. free it */

@@ -9,8 +9,9 @@ void threads_start(int count);             /* count ≥ 1, the caller's own thre
 void threads_stop(void);                   /* joins the workers; loops then run on the caller alone            */
 int  threads_count(void);
 
-/* parallel_for: body(begin, end, arg) over pieces of at most `grain` items that together cover 0 … n-1. Returns when all
- * are done. Runs on the caller alone when one piece is enough, and inside another parallel_for.                           */
+/* parallel_for: body(begin, end, arg) over pieces that together cover 0 … n-1, and returns when all are done. With several
+ * threads a piece has at most `grain` items; one thread alone, or a loop inside a loop, takes them all at once. One thread
+ * of the program may call it at a time.                                                                                   */
 typedef void LoopBody(int begin, int end, void *arg);
 void parallel_for(int n, int grain, LoopBody *body, void *arg);
 

@@ -180,7 +180,7 @@ static void test_rng_golden(void)
 static void test_rng_golden_draws(void)
 {
     static const int below[] = { 277, 981, 377, 995, 63, 55, 803, 233 };
-    static const int far_below[] = { 119589830, 123689503, 50538351, 703732384, 775840180 };     /* after 4, 1, 3, 1, 1 draws */
+    static const int far_below[] = { 119589830, 123689503, 50538351, 703732384, 775840180 };    /* 4, 1, 3, 1, 1 draws */
     static const int order[] = { 8, 7, 4, 6, 1, 5, 3, 0, 9, 2 };
     static const double normal[] = { 1.5644393940, -1.9385782019, 1.3067698369, -0.1963077162, 0.0916597843 };
     int items[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 };

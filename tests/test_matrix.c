@@ -507,8 +507,12 @@ static void bad_nn_rows(void)    { matmul_nn(shape(6, 3), shape(2, 5), shape(5, 
 static void bad_nn_cols(void)    { matmul_nn(shape(2, 4), shape(2, 5), shape(5, 3), ADD); }
 static void bad_nt_inner(void)   { matmul_nt(shape(2, 3), shape(2, 5), shape(3, 4), SET); }
 static void bad_nt_turned(void)  { matmul_nt(shape(2, 3), shape(2, 5), shape(5, 3), SET); }
+static void bad_nt_rows(void)    { matmul_nt(shape(6, 3), shape(2, 5), shape(3, 5), SET); }
+static void bad_nt_cols(void)    { matmul_nt(shape(2, 4), shape(2, 5), shape(3, 5), ADD); }
 static void bad_tn_inner(void)   { matmul_tn(shape(2, 3), shape(5, 2), shape(4, 3), SET); }
 static void bad_tn_turned(void)  { matmul_tn(shape(2, 3), shape(2, 5), shape(5, 3), SET); }
+static void bad_tn_rows(void)    { matmul_tn(shape(6, 3), shape(5, 2), shape(5, 3), SET); }
+static void bad_tn_cols(void)    { matmul_tn(shape(2, 4), shape(5, 2), shape(5, 3), ADD); }
 static void bad_map_a(void)      { Matrix A = shape(2, 4); mat_map(mix_row, shape(2, 3), &A, NULL, 0); }
 static void bad_map_b(void)      { Matrix B = shape(3, 2); mat_map(mix_row, shape(2, 3), NULL, &B, 0); }
 static void bad_copy(void)       { mat_copy(shape(2, 3), shape(3, 2)); }
@@ -533,6 +537,8 @@ static void test_shapes_are_checked(void)
         { bad_nn_inner, { "(2,5)", "(4,3)", "(2,3)" } },    { bad_nn_rows, { "(6,3)", "(2,5)", "(5,3)" } },
         { bad_nn_cols, { "(2,4)", "(2,5)", "(5,3)" } },     { bad_nt_inner, { "(2,5)", "(3,4)", "(2,3)" } },
         { bad_nt_turned, { "(2,5)", "(5,3)", "(2,3)" } },   { bad_tn_inner, { "(5,2)", "(4,3)", "(2,3)" } },
+        { bad_nt_rows, { "(6,3)", "(2,5)", "(3,5)" } },     { bad_nt_cols, { "(2,4)", "(2,5)", "(3,5)" } },
+        { bad_tn_rows, { "(6,3)", "(5,2)", "(5,3)" } },     { bad_tn_cols, { "(2,4)", "(5,2)", "(5,3)" } },
         { bad_tn_turned, { "(2,5)", "(5,3)", "(2,3)" } },   { bad_map_a, { "(2,3)", "(2,4)" } },
         { bad_map_b, { "(2,3)", "(3,2)" } },                { bad_copy, { "(2,3)", "(3,2)" } },
         { bad_axpy, { "(2,3)", "(2,4)" } },                 { bad_tanh, { "(2,3)", "(1,3)" } },
