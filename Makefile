@@ -11,12 +11,11 @@ MODE ?= release
 ARGS ?=
 
 ALWAYS := -std=c11 -D_POSIX_C_SOURCE=200809L -Icommon -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
-WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wconversion
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wconversion $(WERROR)
+Q      := $(if $(V),,@)#                         make V=1 shows the commands
 
 # A flag is used where the compiler knows it. Those beyond -march=native are for speed alone: whole AVX-512 registers; no loop
 # turned into memcpy, which would send a product's sums through memory; loops of 16 left for the vectorizer.
-empty :=
-space := $(empty) $(empty)
 probe  = $(shell printf 'int main(void){return 0;}' | $(CC) -Werror $(1) -x c - -o /dev/null 2>/dev/null && echo '$(1)')
 ifndef OPT
 OPT   := -O3 $(foreach flag,-march=native -mprefer-vector-width=512 -fno-tree-loop-distribute-patterns \
@@ -99,17 +98,18 @@ build/$(1)/flags: FORCE
 	@echo '$(CC) $(ALWAYS) $(flags.$(1))' | cmp -s - $$@ || echo '$(CC) $(ALWAYS) $(flags.$(1))' > $$@
 build/$(1)/%.o: %.c build/$(1)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(ALWAYS) $(WARN) $(flags.$(1)) -MMD -MP -c -o $$@ $$<
+	@echo '  $(CC) $(1) $$<'
+	$(Q)$(CC) $(ALWAYS) $(WARN) $(flags.$(1)) -MMD -MP -c -o $$@ $$<
 build/$(1)/pastiche.o: build/pastiche.c build/$(1)/flags
 	@mkdir -p $$(@D)
-	$(CC) $(ALWAYS) -c -o $$@ $$<
+	$(Q)$(CC) $(ALWAYS) -c -o $$@ $$<
 build/$(1)/core.a: $(common:%.c=build/$(1)/%.o) build/$(1)/pastiche.o
 	@rm -f $$@
 	@ar rcs $$@ $$^
 $(2)/test_%: build/$(1)/tests/test_%.o build/$(1)/core.a
-	$(CC) $(ALWAYS) $(flags.$(1)) -o $$@ $$^ -lm
+	$(Q)$(CC) $(ALWAYS) $(flags.$(1)) -o $$@ $$^ -lm
 $(2)/bench: build/$(1)/tests/bench.o build/$(1)/core.a
-	$(CC) $(ALWAYS) $(flags.$(1)) -o $$@ $$^ -lm
+	$(Q)$(CC) $(ALWAYS) $(flags.$(1)) -o $$@ $$^ -lm
 endef
 $(eval $(call mode,release,build))
 $(eval $(call mode,debug,build/debug))
@@ -117,7 +117,8 @@ $(eval $(call mode,double,build/double))
 
 define program
 $(3)/$(1): $(patsubst %.c,build/$(2)/%.o,$(wildcard chapters/$(1)/*.c)) build/$(2)/core.a
-	$(CC) $(ALWAYS) $(flags.$(2)) -o $$@ $$^ -lm
+	@echo '  $(CC) $(2) $$@'
+	$(Q)$(CC) $(ALWAYS) $(flags.$(2)) -o $$@ $$^ -lm
 endef
 $(foreach c,$(chapters),$(eval $(call program,$(c),release,build)))
 $(foreach c,$(chapters),$(eval $(call program,$(c),debug,build/debug)))

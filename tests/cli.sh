@@ -1,0 +1,374 @@
+#!/bin/sh
+# The chapters from a user's side: --help, every kind of bad input for every option, a full disk, Ctrl-C, and the form of
+# curve.csv. Bad input must give one line on stderr that names it, exit status 2, and leave earlier results as they are.
+#
+# The options are read from --help, and their ranges from the messages about a value that is no number.
+
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+case ${MODE:=release} in release) bin=$root/build ;; *) bin=$root/build/$MODE ;; esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+cd "$tmp" || exit 1
+unset QUIJOTE
+LC_ALL=C
+export LC_ALL
+passed=0 failed=0 skipped=0
+
+# A program that dies does not tidy up; the sanitizer's list of what it held is not the message that is looked for here.
+quiet=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "cli: $chapter: $*"; }
+expect() {
+    what=$1
+    shift
+    if "$@"; then pass; else fail "$what: failed: $*"; fi
+}
+
+# ---- running ----------------------------------------------------------------------------------------------------------
+
+# As small as a run can be; the options that follow win.
+run() {
+    case $chapter in
+    01*) "$program" --preset quick --epochs 1 --train 64 --test 16 --batch 16 --window 8 --hidden 4 --length 5 "$@" ;;
+    *)   "$program" --preset quick --steps 4 --reports 2 --batch 4 --window 8 --hidden 4 --embedding 4 --length 5 "$@" ;;
+    esac
+}
+
+snapshot() {
+    (cd "$tmp/keep" && ls -A && cksum ./*)
+}
+
+# one_line STATUS NEEDLE ALSO WHAT: the file err is what a refusal has to be.
+one_line() {
+    if [ "$1" -ne 2 ]; then fail "$4: exit status $1, expected 2: $(head -n 3 err)"
+    elif [ "$(wc -l <err)" -ne 1 ] || [ "$(awk 'END { print NR }' err)" -ne 1 ]; then
+        fail "$4: expected one line on stderr: $(head -n 3 err)"
+    elif ! grep -qF -e "$2" err || ! grep -qF -e "$3" err; then fail "$4: '$2' or '$3' is not named: $(cat err)"
+    elif [ "$(snapshot)" != "$before" ]; then
+        fail "$4: earlier results in --out have changed"
+        before=$(snapshot)
+    else pass
+    fi
+}
+
+# refuse NEEDLE ALSO ARGUMENT …
+refuse() {
+    needle=$1 also=$2
+    shift 2
+    ASAN_OPTIONS=$quiet run --out "$tmp/keep" "$@" >log 2>err
+    one_line $? "$needle" "$also" "$*"
+}
+
+# ---- options ----------------------------------------------------------------------------------------------------------
+
+# name and kind (N, X, TEXT or FLAG) of every option
+options() {
+    "$program" --help | sed -nE -e 's/^  --([a-z0-9-]+) (N|X|TEXT) .*/\1 \2/p' -e t -e 's/^  --([a-z0-9-]+) .*/\1 FLAG/p'
+}
+
+help_test() {
+    "$program" --help >help 2>err
+    expect "--help exits 0" test $? -eq 0
+    expect "--help is silent on stderr" test ! -s err
+    for option in preset help seed threads out $(sed -n 's/.*{ "\([a-z0-9-]*\)", OPTION_.*/\1/p' "$root/chapters/$chapter"/*.c); do
+        expect "--help names --$option" grep -q "^  --$option " help
+    done
+    expect "--help lists some options" test "$(options | wc -l)" -gt 10
+    "$program" -h >short 2>&1
+    expect "-h is --help" cmp help short
+}
+
+# The range of an option, from the message about "x".
+range() {
+    ASAN_OPTIONS=$quiet run "--$1" x 2>&1 >/dev/null | sed -n 's/.* from \([-+.0-9e]*\) to \([-+.0-9e]*\)$/\1 \2/p'
+}
+
+number_test() {
+    name=$1 kind=$2
+    for value in x '' ' ' 1x 1,5 nan --seed '1 2' 0x; do refuse "--$name" "$value" "--$name" "$value"; done
+    refuse "--$name" nonsense "--$name=nonsense"
+    low_high=$(range "$name")
+    low=${low_high% *} high=${low_high#* }
+    if [ -z "$low_high" ]; then
+        fail "--$name x: no range in its message"
+        return
+    fi
+    for value in -99999999999999999999 99999999999999999999 -1e999 1e999 inf -inf; do
+        refuse "--$name" "$value" "--$name" "$value"
+    done
+    if [ "$kind" = N ]; then
+        for value in 1.5 1e1 0x10 "$((low - 1))" "$((high + 1))" 4294967297 -4294967295; do
+            refuse "--$name" "$value" "--$name" "$value"
+        done
+    else
+        for value in $(awk "BEGIN { low = $low; high = $high; print (low > 0 ? low / 2 : low * 2 - 1e-9), high * 1.0001 }"); do
+            refuse "--$name" "$value" "--$name" "$value"
+        done
+    fi
+}
+
+options_test() {
+    options >list
+    while read -r option kind; do
+        case $kind in
+        FLAG) refuse "--$option" "--$option" "--$option=value" ;;
+        N | X) number_test "$option" "$kind" ;;
+        TEXT) refuse "--$option" "--$option" "--$option" '' ;;
+        esac
+        case $kind in FLAG) ;; *) refuse "--$option" "--$option" "--$option" ;; esac
+    done <list
+    refuse --nonsense --nonsense --nonsense
+    refuse --nonsense --nonsense --nonsense 3
+    refuse --nonsense --nonsense --nonsense=3
+    refuse --nonsense --nonsense --seed 3 --nonsense --seed 4
+    refuse -q -q -q
+    refuse -quiet -quiet -quiet
+    refuse stray stray stray
+    refuse stray stray -- stray
+    refuse stray stray --seed 3 stray --seed 4
+    refuse --preset fast --preset fast
+    refuse --preset Quick --preset Quick
+}
+
+# ---- files ------------------------------------------------------------------------------------------------------------
+
+corpus_test() {
+    : >empty.txt
+    printf 'uno\000dos' >binary.txt
+    printf 'a\361o' >latin1.txt
+    printf '\357\273\277' >mark.txt
+    printf 'En un lugar' >short.txt
+    mkdir -p folder
+    for file in missing.txt no/such/folder.txt empty.txt binary.txt latin1.txt mark.txt short.txt folder; do
+        refuse "$file" "$file" --corpus "$file"
+        QUIJOTE=$file
+        export QUIJOTE
+        refuse "$file" "$file" --seed 2
+        unset QUIJOTE
+    done
+}
+
+# A path below a regular file cannot be written, not even by root.
+unwritable_test() {
+    : >plain
+    refuse plain plain --out plain
+    refuse plain plain --out plain/below
+    refuse plain plain --out plain/below/it
+    mkdir -p taken/curve.csv
+    refuse taken/curve.csv taken/curve.csv --out taken
+    expect "nothing is left beside a name that is taken" test ! -e taken/curve.csv.partial
+    if grep -q '^save ' list; then
+        for path in plain/model no/such/folder/model folder; do refuse "$path" "$path" --save "$path"; done
+        expect "nothing is left beside a folder" test ! -e folder.partial
+    fi
+}
+
+# limited BLOCKS: a run that may write no file longer than that. Its message goes through a pipe, which has no limit.
+limited() {
+    said=$(
+        ulimit -f "$1"
+        trap '' XFSZ
+        shift
+        { ASAN_OPTIONS=$quiet run --out "$tmp/keep" --seed 5 "$@" >/dev/null; echo $? >&2; } 2>&1
+    )
+    printf '%s\n' "$said" | sed '$d' >err
+    status=$(printf '%s\n' "$said" | sed -n '$p')
+}
+
+full_disk_test() {
+    limited 0
+    one_line "$status" "$tmp/keep/" ' ' "a full disk"
+    grep -q '^save ' list || return
+    limited 4 --hidden 32
+    before=$(snapshot)                                           # the curve found room, the model did not
+    one_line "$status" model.safetensors ' ' "a disk too full for the model"
+    expect "nothing unfinished is left" test -z "$(find "$tmp/keep" -name '*.partial')"
+    expect "the earlier model is there" cmp keep/model.safetensors earlier.safetensors
+}
+
+# ---- prompts and models -----------------------------------------------------------------------------------------------
+
+# Text without a k, long enough for every chapter's smallest run.
+small_corpus() {
+    awk 'BEGIN { while (n++ < 300) print "en un lugar de la mancha" }'
+}
+
+prompt_test() {
+    small_corpus >small.txt
+    run --corpus small.txt --prompt 'la ' --out small >log 2>err
+    expect "a small corpus is enough: $(cat err)" test $? -eq 0
+    refuse k k --corpus small.txt --prompt 'la k'
+    refuse --prompt --prompt --prompt "$(printf 'a\361o')"
+}
+
+model_test() {
+    model=$tmp/keep/model.safetensors
+    grep -q '^load ' list || return
+    : >empty
+    printf 'no checkpoint at all, but long enough to be one' >garbage
+    dd if="$model" of=cut bs=1 count=$(($(wc -c <"$model") - 3)) 2>/dev/null
+    dd if="$model" of=cut_header bs=1 count=100 2>/dev/null
+    "$bin/test_checkpoint" write "$tmp/other"
+    for file in missing folder empty garbage cut cut_header other; do refuse "$file" "$file" --load "$file"; done
+    refuse '☃' --prompt --load "$model" --prompt 'a☃'
+    refuse '☃' --prompt --prompt 'a☃'
+
+    run --out one --save saved --seed 9 --length 60 >log 2>err
+    expect "--save FILE: $(cat err)" test $? -eq 0 -a -s saved
+    expect "--save FILE leaves none in --out" test ! -e one/model.safetensors
+    run --out two --load saved --seed 9 --length 60 >log 2>err
+    expect "--load FILE: $(cat err)" test $? -eq 0 -a ! -s err
+    expect "a loaded model writes what the saved one wrote" cmp one/samples.txt two/samples.txt
+    expect "--load trains nothing" test ! -e two/curve.csv
+
+    # Symbols that mean something to a reader of text or JSON must come back as symbols.
+    awk 'BEGIN { while (n++ < 300) printf "a\"\\\r/\r\342\202\254\001\n" }' >odd.txt
+    run --corpus odd.txt --prompt a --out one --save odd --length 60 >log 2>err
+    expect "a corpus of odd symbols: $(cat err)" test $? -eq 0
+    run --prompt a --out two --load odd --length 60 >log 2>err
+    expect "a model of odd symbols loads: $(cat err)" test $? -eq 0
+    expect "and writes the same" cmp one/samples.txt two/samples.txt
+}
+
+# ---- results ----------------------------------------------------------------------------------------------------------
+
+# curve_check FILE V: prints what is wrong with a curve; loss at the start is near ln V where epoch 0 is there.
+curve_check() {
+    awk -F, -v V="$2" '
+    function number(x) { return x ~ /^-?[0-9]+(\.[0-9]+)?(e[-+][0-9]+)?$/ }
+    NR == 1 {
+        if ($0 != "model,seed,epoch,step,tokens,split,loss,perplexity,grad_norm,learning_rate") print "header: " $0
+        next
+    }
+    NF != 10 { print "cells: " $0; next }
+    $1 !~ /^[a-z0-9_]+$/ || $2 !~ /^[0-9]+$/ || $3 !~ /^[0-9]+$/ || $4 !~ /^[0-9]+$/ || $5 !~ /^[0-9]+$/ { print "form: " $0 }
+    $6 !~ /^(train|valid|test|baseline)$/ { print "split: " $0 }
+    !number($7) || !number($8) || ($9 != "" && !number($9)) || ($10 != "" && !number($10)) { print "number: " $0; next }
+    { p = exp($7); if ($8 < p * (1 - 1e-5) || $8 > p * (1 + 1e-5)) print "perplexity: " $0 }
+    $3 == 0 && $6 != "baseline" && ($7 < log(V) * 0.9 || $7 > log(V) * 1.1) { print "start: " $0 }
+    $6 == "train" { trained++ }
+    END { if (NR < 2) print "no rows"; if (!trained && !V) print "no training" }' "$1"
+}
+
+expect_curve() {
+    wrong=$(curve_check "$1" "$2" 2>&1)
+    expect "$3: $1: $wrong" test -z "$wrong"
+    expect "$3: $1 ends with a whole line" test "$(tail -c 1 "$1" | wc -l)" -eq 1
+    expect "$3: nothing unfinished is left" test -z "$(find "$(dirname "$1")" -name '*.partial')"
+}
+
+results_test() {
+    run --out new/nested/folder --seed 4 >log 2>err
+    expect "a good run exits 0" test $? -eq 0
+    expect "a good run is silent on stderr: $(head -n 3 err)" test ! -s err
+    expect "it says which text it reads" grep -q pastiche log
+    V=$(sed -nE 's/.* ([0-9]+) (symbols|distinct)([^0-9].*)?$/\1/p' log | sed -n 1p)
+    expect "it says how many symbols there are" test "${V:-0}" -gt 10
+    expect_curve new/nested/folder/curve.csv "${V:-0}" "a good run"
+    for file in timing.csv samples.txt; do expect "it writes $file" test -s "new/nested/folder/$file"; done
+    expect "seed is in the curve" grep -q '^[a-z0-9]*,4,' new/nested/folder/curve.csv
+    (PATH=/nowhere; run --threads 3 --temperature 0 --out cold >log 2>err)
+    expect "temperature 0: $(cat err)" test $? -eq 0
+    run --temperature 1e-30 --out cool >log 2>err
+    expect "a temperature of nearly 0: $(cat err)" test $? -eq 0
+    sed 's/^sampled *//' cold/samples.txt | tail -n 1 >cold.txt
+    sed 's/^sampled *//' cool/samples.txt | tail -n 1 >cool.txt
+    expect "a temperature of nearly 0 is as good as 0" cmp cold.txt cool.txt
+}
+
+# One stream and the shortest corpus that is allowed, and a few longer ones: every part must still have a piece to measure.
+least_test() {
+    case $chapter in 05*) ;; *) return ;; esac
+    small_corpus >small.txt
+    allowed=0
+    for n in 20 25 30 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60; do
+        dd if=small.txt of=least.txt bs=1 count=$n 2>/dev/null
+        ASAN_OPTIONS=$quiet run --corpus least.txt --batch 1 --window 2 --prompt l --out "least$n" >log 2>err || continue
+        allowed=$((allowed + 1))
+        wrong=$(curve_check "least$n/curve.csv" '' 2>&1 | grep -v '^start' | head -n 2)
+        expect "a corpus of $n symbols, --batch 1 --window 2: $wrong" test -z "$wrong"
+    done
+    expect "some of those corpora are long enough" test $allowed -gt 3
+}
+
+# ---- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+# interrupt MS ARGUMENT …: Ctrl-C so long after curve.csv was begun
+interrupt() {
+    delay=$1
+    shift
+    rm -rf stopped
+    saved_program=$program
+    program=spawn_program
+    run --out stopped --seed 6 "$@" >log 2>err
+    status=$?
+    program=$saved_program
+}
+
+spawn_program() {
+    ./spawn_int stopped/curve.csv.partial "$delay" "$saved_program" "$@"
+}
+
+interrupt_test() {
+    for ms in 0 50 300; do
+        interrupt $ms --epochs 1000000 --length 5
+        if grep -q '^steps ' list; then interrupt $ms --epochs 1000000 --steps 1000000000 --length 5; fi
+        expect "Ctrl-C after $ms ms: status $status, expected 130: $(head -n 3 err)" test "$status" -eq 130
+        expect "Ctrl-C after $ms ms: silent on stderr" test ! -s err
+        if [ -e stopped/curve.csv ]; then
+            case $ms in 300) most=0 ;; *) most=$V ;; esac
+            wrong=$(curve_check stopped/curve.csv "$most" | grep -v '^start')
+            expect "Ctrl-C after $ms ms: curve.csv: $wrong" test -z "$wrong"
+            expect "Ctrl-C after $ms ms: whole lines" test "$(tail -c 1 stopped/curve.csv | wc -l)" -eq 1
+        else
+            fail "Ctrl-C after $ms ms: no curve.csv"
+        fi
+        expect "Ctrl-C after $ms ms: nothing unfinished is left" test -z "$(find stopped -name '*.partial')"
+    done
+    grep -q '^load ' list || return
+    run --load stopped/model.safetensors --out two >log 2>err
+    expect "the model of a run that was stopped loads: $(cat err)" test $? -eq 0
+}
+
+# ---- all of it --------------------------------------------------------------------------------------------------------
+
+test_chapter() {
+    chapter=$1 program=$bin/$1
+    for source in "$root/chapters/$chapter"/*.c; do
+        if [ ! -e "$source" ]; then
+            echo "skipped: $chapter: not written yet"
+            skipped=$((skipped + 1))
+            return
+        fi
+    done
+    if [ ! -x "$program" ]; then
+        fail "NOT BUILT: $program"
+        return
+    fi
+    rm -rf keep
+    run --out keep --seed 77 >log 2>err
+    expect "a run to be kept: $(cat err)" test $? -eq 0
+    if [ -e keep/model.safetensors ]; then cp keep/model.safetensors earlier.safetensors; fi
+    before=$(snapshot)
+    help_test
+    options_test
+    corpus_test
+    unwritable_test
+    prompt_test
+    model_test
+    results_test
+    least_test
+    interrupt_test
+    full_disk_test
+}
+
+chapter=
+expect "spawn_int is compiled" "${CC:-cc}" -std=c11 -D_POSIX_C_SOURCE=200809L -o spawn_int "$root/tests/spawn_int.c"
+test_chapter 01_rnn_scratch
+test_chapter 05_char_lm_quijote
+
+if [ $skipped -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+[ $failed -eq 0 ]
