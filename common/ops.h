@@ -66,7 +66,7 @@ Var *v_cross_entropy(const char *where, Var *A, const int *target);
 Var *v_mean(const char *where, Var *A);              /* (1,1), the mean of all elements       dA += dY / (m n) */
 
 /* v_dropout: each element is kept with probability 1-p and then divided by it, so that its mean stays; or else 0.
- * p = 0, and an A that no gradient leads to (a tape that does not record: evaluation), pass A through.                   */
+ * p = 0, and a tape that does not record, as in evaluation, pass A through.                                              */
 Var *v_dropout(const char *where, Var *A, double p, Rng *rng);
 
 #define v_add(...)           v_add(HERE, __VA_ARGS__)

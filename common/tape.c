@@ -53,6 +53,11 @@ Matrix tape_matrix(int rows, int cols)
     return mat_take(&tape.arena, rows, cols);
 }
 
+void *tape_room(size_t bytes)
+{
+    return arena_take(&tape.arena, bytes);
+}
+
 int *tape_ints(const int *ints, int n)
 {
     int *copy = arena_take(&tape.arena, (size_t)n * sizeof *copy);
@@ -77,6 +82,8 @@ void tape_backward(Var *loss)
     CHECK(loss->value.rows == 1 && loss->value.cols == 1, "%s at %s is (%d,%d); a loss is (1,1)",
           loss->op, loss->where, loss->value.rows, loss->value.cols);
     CHECK(loss->tracked, "%s at %s depends on no parameter", loss->op, loss->where);
+    for (Var *v = tape.newest; v; v = v->older)          /* an earlier loss may have left gradients between here and the leaves */
+        if (v->operands) v->grad.at = NULL;
     mat_fill(var_grad(loss), 1);
     for (Var *v = tape.newest; v; v = v->older)
         if (v->backward && v->tracked && v->grad.at) v->backward(v);
@@ -93,6 +100,11 @@ void tape_free(void)
 {
     tape_reset();
     arena_free(&tape.arena);
+}
+
+bool tape_records(void)
+{
+    return !tape.silent;
 }
 
 bool tape_record(bool on)

@@ -44,6 +44,7 @@ struct Var {
     real scalar;                           /* what an op keeps for its way back, if anything             */
     const int *index;
     Matrix kept;
+    void *own;
 
     Var *older;                            /* the entry before this one on the tape                      */
 };
@@ -59,6 +60,7 @@ Var *v_leaf(Matrix m);                     /* with a gradient, read from grad af
 void tape_backward(Var *loss);             /* loss (1,1). Adds ∂loss/∂p to the gradient of every parameter p it came from */
 void tape_reset(void);                     /* ends the life of every Var made since the last reset                        */
 void tape_free(void);                      /* gives this thread's tape back to the system                                 */
+bool tape_records(void);
 bool tape_record(bool on);                 /* false: compute values only, as evaluation does. Returns what it was before  */
 
 size_t tape_bytes(void);                   /* the most that the tape has held at once, in bytes                           */
@@ -70,6 +72,7 @@ void   tape_print(FILE *out);              /* the entries, oldest first: op, sha
 /* tape_push: a new entry of shape (rows, cols), its value not cleared, tracked if any operand is. `in` is copied.         */
 Var   *tape_push(const char *op, const char *where, Var *const *in, int operands, int rows, int cols, Backward *backward);
 Matrix tape_matrix(int rows, int cols);    /* scratch that lives until tape_reset, not cleared */
+void  *tape_room(size_t bytes);            /* the same, for anything                           */
 int   *tape_ints(const int *ints, int n);  /* a copy that lives until tape_reset               */
 Matrix var_grad(Var *v);                   /* v's gradient, made of zeros when it is first asked for */
 

@@ -3,6 +3,7 @@
 #define WORKBOOK_H
 
 #include "arena.h"
+#include "cells.h"
 #include "check.h"
 #include "checkpoint.h"
 #include "cli.h"

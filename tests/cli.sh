@@ -26,6 +26,9 @@ expect() {
     shift
     if "$@"; then pass; else fail "$what: failed: $*"; fi
 }
+expect_nothing() {
+    if [ -z "$2" ]; then pass; else fail "$1: $2"; fi
+}
 
 # ---- running ----------------------------------------------------------------------------------------------------------
 
@@ -104,9 +107,10 @@ number_test() {
             refuse "--$name" "$value" "--$name" "$value"
         done
     else
-        for value in $(awk "BEGIN { low = $low; high = $high; print (low > 0 ? low / 2 : low * 2 - 1e-9), high * 1.0001 }"); do
-            refuse "--$name" "$value" "--$name" "$value"
-        done
+        value=$(awk "BEGIN { low = $low; print low > 0 ? low / 2 : low * 2 - 1e-9 }")
+        refuse "--$name" "$value" "--$name" "$value"
+        value=$(awk "BEGIN { print $high * 1.0001 }")
+        refuse "--$name" "$value" "--$name" "$value"
     fi
 }
 
@@ -185,7 +189,7 @@ full_disk_test() {
     limited 4 --hidden 32
     before=$(snapshot)                                           # the curve found room, the model did not
     one_line "$status" model.safetensors ' ' "a disk too full for the model"
-    expect "nothing unfinished is left" test -z "$(find "$tmp/keep" -name '*.partial')"
+    expect_nothing "a disk too full for the model: an unfinished file is left" "$(find "$tmp/keep" -name '*.partial')"
     expect "the earlier model is there" cmp keep/model.safetensors earlier.safetensors
 }
 
@@ -224,8 +228,9 @@ model_test() {
     expect "a loaded model writes what the saved one wrote" cmp one/samples.txt two/samples.txt
     expect "--load trains nothing" test ! -e two/curve.csv
 
-    # Symbols that mean something to a reader of text or JSON must come back as symbols.
-    awk 'BEGIN { while (n++ < 300) printf "a\"\\\r/\r\342\202\254\001\n" }' >odd.txt
+    # Symbols that mean something to a reader of text or JSON must come back as symbols; so must a CR and an LF that
+    # are neighbours in the vocabulary, but not in the text.
+    awk 'BEGIN { while (n++ < 300) printf "a\"\\\r/\r\342\202\254\r\001\nb\n" }' >odd.txt
     run --corpus odd.txt --prompt a --out one --save odd --length 60 >log 2>err
     expect "a corpus of odd symbols: $(cat err)" test $? -eq 0
     run --prompt a --out two --load odd --length 60 >log 2>err
@@ -249,15 +254,13 @@ curve_check() {
     !number($7) || !number($8) || ($9 != "" && !number($9)) || ($10 != "" && !number($10)) { print "number: " $0; next }
     { p = exp($7); if ($8 < p * (1 - 1e-5) || $8 > p * (1 + 1e-5)) print "perplexity: " $0 }
     $3 == 0 && $6 != "baseline" && ($7 < log(V) * 0.9 || $7 > log(V) * 1.1) { print "start: " $0 }
-    $6 == "train" { trained++ }
-    END { if (NR < 2) print "no rows"; if (!trained && !V) print "no training" }' "$1"
+    END { if (NR < 1) print "no header" }' "$1"
 }
 
 expect_curve() {
-    wrong=$(curve_check "$1" "$2" 2>&1)
-    expect "$3: $1: $wrong" test -z "$wrong"
+    expect_nothing "$3: $1" "$(curve_check "$1" "$2" 2>&1)"
     expect "$3: $1 ends with a whole line" test "$(tail -c 1 "$1" | wc -l)" -eq 1
-    expect "$3: nothing unfinished is left" test -z "$(find "$(dirname "$1")" -name '*.partial')"
+    expect_nothing "$3: an unfinished file is left" "$(find "$(dirname "$1")" -name '*.partial')"
 }
 
 results_test() {
@@ -268,11 +271,12 @@ results_test() {
     V=$(sed -nE 's/.* ([0-9]+) (symbols|distinct)([^0-9].*)?$/\1/p' log | sed -n 1p)
     expect "it says how many symbols there are" test "${V:-0}" -gt 10
     expect_curve new/nested/folder/curve.csv "${V:-0}" "a good run"
+    expect "there is a row of training" grep -q ',train,' new/nested/folder/curve.csv
     for file in timing.csv samples.txt; do expect "it writes $file" test -s "new/nested/folder/$file"; done
     expect "seed is in the curve" grep -q '^[a-z0-9]*,4,' new/nested/folder/curve.csv
-    (PATH=/nowhere; run --threads 3 --temperature 0 --out cold >log 2>err)
+    run --temperature 0 --out cold >log 2>err
     expect "temperature 0: $(cat err)" test $? -eq 0
-    run --temperature 1e-30 --out cool >log 2>err
+    run --temperature 1e-40 --out cool >log 2>err
     expect "a temperature of nearly 0: $(cat err)" test $? -eq 0
     sed 's/^sampled *//' cold/samples.txt | tail -n 1 >cold.txt
     sed 's/^sampled *//' cool/samples.txt | tail -n 1 >cool.txt
@@ -284,12 +288,12 @@ least_test() {
     case $chapter in 05*) ;; *) return ;; esac
     small_corpus >small.txt
     allowed=0
-    for n in 20 25 30 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60; do
+    for n in 30 38 39 40 41 42 43 50 51 52 60 61 62; do
         dd if=small.txt of=least.txt bs=1 count=$n 2>/dev/null
         ASAN_OPTIONS=$quiet run --corpus least.txt --batch 1 --window 2 --prompt l --out "least$n" >log 2>err || continue
         allowed=$((allowed + 1))
-        wrong=$(curve_check "least$n/curve.csv" '' 2>&1 | grep -v '^start' | head -n 2)
-        expect "a corpus of $n symbols, --batch 1 --window 2: $wrong" test -z "$wrong"
+        expect_nothing "a corpus of $n symbols, --batch 1 --window 2" \
+            "$(curve_check "least$n/curve.csv" 0 2>&1 | grep -v '^start' | sed -n 1p)"
     done
     expect "some of those corpora are long enough" test $allowed -gt 3
 }
@@ -314,21 +318,20 @@ spawn_program() {
 
 interrupt_test() {
     for ms in 0 50 300; do
-        interrupt $ms --epochs 1000000 --length 5
-        if grep -q '^steps ' list; then interrupt $ms --epochs 1000000 --steps 1000000000 --length 5; fi
+        if grep -q '^steps ' list; then interrupt $ms --epochs 1000000 --steps 1000000000; else interrupt $ms --epochs 1000000; fi
         expect "Ctrl-C after $ms ms: status $status, expected 130: $(head -n 3 err)" test "$status" -eq 130
         expect "Ctrl-C after $ms ms: silent on stderr" test ! -s err
         if [ -e stopped/curve.csv ]; then
-            case $ms in 300) most=0 ;; *) most=$V ;; esac
-            wrong=$(curve_check stopped/curve.csv "$most" | grep -v '^start')
-            expect "Ctrl-C after $ms ms: curve.csv: $wrong" test -z "$wrong"
-            expect "Ctrl-C after $ms ms: whole lines" test "$(tail -c 1 stopped/curve.csv | wc -l)" -eq 1
+            expect_curve stopped/curve.csv "$V" "Ctrl-C after $ms ms"
         else
             fail "Ctrl-C after $ms ms: no curve.csv"
         fi
-        expect "Ctrl-C after $ms ms: nothing unfinished is left" test -z "$(find stopped -name '*.partial')"
     done
     grep -q '^load ' list || return
+    interrupt 0 --steps 1000000 --hidden 512 --batch 1 --window 64
+    expect "Ctrl-C before the first step: status $status, expected 130" test "$status" -eq 130
+    expect "Ctrl-C before the first step: the model is not all zeros" \
+        test "$(tail -c 20000 stopped/model.safetensors | tr -d '\000' | wc -c)" -gt 1000
     run --load stopped/model.safetensors --out two >log 2>err
     expect "the model of a run that was stopped loads: $(cat err)" test $? -eq 0
 }

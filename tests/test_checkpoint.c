@@ -242,7 +242,8 @@ static void test_other_writers(void)
     Checkpoint c = checkpoint_read(by_hand(
         " {\n\t\"second\" : { \"data_offsets\" : [ 8 , 32 ],\r\n \"shape\":[ 2,3 ] , \"dtype\" : \"F32\" } ,"
         "\"vector\":{\"shape\":[2],\"dtype\":\"F32\",\"data_offsets\":[0,8]},"
-        "\"__metadata__\" : { \"a\" : \"\\u00f1\\u00D1\\ud83d\\uDE00\\u20ac\\/\\b\\f\\n\\r\\t\\\"\\\\\" , \"\\u0061b\":\"\" } ,"
+        "\"__metadata__\" : { \"a\" : \"\\u00f1\\u00D1\\ud83d\\uDE00\\u20ac\\/\\b\\f\\n\\r\\t\\\"\\\\\" ,"
+        " \"\\u0061b\":\"\" } ,"
         "\"single\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[32,36]},\"none\":{\"dtype\":\"F32\",\"shape\":[0,3],"
         "\"data_offsets\":[36,36]} } \n ", 36, 0));
     expect_number(&c, "second", 2, 3, 8);

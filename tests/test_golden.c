@@ -12,9 +12,9 @@
 
 enum { B = 2, H = 4, T = 6 };
 
-/* Tolerances, in parts of the largest number that an array holds: smaller ones are sums in which larger ones cancel, and carry
- * their rounding. A float is within 6e-8 of a number; the largest differences measured are 3.8e-7 for ops, 5.2e-7 for cells and
- * 2.1e-7 for optimizers; every machine has the same, since the workbook's results are the same bits everywhere. */
+/* Tolerances, in parts of the largest number that an array holds: smaller ones are sums in which larger ones cancel, and
+ * carry their rounding. A float is within 6e-8 of a number; the largest differences measured are 3.8e-7 for ops, 5.2e-7 for
+ * cells and 2.1e-7 for optimizers. The workbook's results are the same bits everywhere, so a few times that is room. */
 static const double op_tolerance = 1e-6, cell_tolerance = 2e-6, optim_tolerance = 1e-6;
 static double worst_op, worst_cell, worst_optim;
 
@@ -32,8 +32,8 @@ static void expect_golden(const char *name, Matrix got, const Golden *want, doub
 {
     double scale = golden_scale(want);
     EXPECT(scale > 0, "%s: the golden values are all zero", name);
-    EXPECT(got.at && got.rows == want->rows && got.cols == want->cols, "%s is (%d,%d), not (%d,%d)", name, got.rows, got.cols,
-           want->rows, want->cols);
+    EXPECT(got.at && got.rows == want->rows && got.cols == want->cols, "%s is (%d,%d), not (%d,%d)", name,
+           got.rows, got.cols, want->rows, want->cols);
     if (!got.at || got.rows != want->rows || got.cols != want->cols) return;
     double *worst = tolerance == cell_tolerance ? &worst_cell : &worst_op;
     for (int r = 0; r < got.rows; r++)
@@ -210,7 +210,7 @@ static void test_gru(void)
 
 /* ---- optimizers ----------------------------------------------------------------------------------------------------- */
 
-/* Each number is judged by how far it went itself: the gradients lie between 1 and 1e-10, and so do the ways of some rules. */
+/* Each number is judged by how far it went itself: gradients lie between 1 and 1e-10, and so do the ways of some rules. */
 static void expect_path(const char *name, const Golden *want, int step, const real *w)
 {
     for (int i = 0; i < want->cols; i++) {

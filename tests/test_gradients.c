@@ -168,12 +168,15 @@ static void trial_run(const Case *c, const Way *way)
 static void run_cases(const Case *cases, size_t count)
 {
     static const Way ways[] = {
-        { "once", false, false, -1 }, { "twice", true, false, -1 }, { "framed", false, true, -1 }, { "framed twice", true, true, -1 },
-        { "beside a constant", true, false, 0 }, { "beside a constant", true, true, 1 }, { "beside a constant", true, false, 2 },
+        { "once", false, false, -1 }, { "twice", true, false, -1 },
+        { "framed", false, true, -1 }, { "framed twice", true, true, -1 },
+        { "beside a constant", true, false, 0 }, { "beside a constant", true, true, 1 },
+        { "beside a constant", true, false, 2 },
     };
     for (size_t i = 0; i < count; i++)
         for (size_t w = 0; w < sizeof ways / sizeof *ways; w++)
-            if (ways[w].fixed < 0 || (cases[i].inputs > 1 && ways[w].fixed < cases[i].inputs)) trial_run(&cases[i], &ways[w]);
+            if (ways[w].fixed < 0 || (cases[i].inputs > 1 && ways[w].fixed < cases[i].inputs))
+                trial_run(&cases[i], &ways[w]);
 }
 
 /* ---- every op ------------------------------------------------------------------------------------------------------- */
@@ -417,6 +420,16 @@ static void test_nothing_but_padding(void)
 static Var *first_loss(Var *w)  { return v_mean(v_tanh(w)); }
 static Var *second_loss(Var *w) { return v_mean(v_mul(w, v_sigmoid(w))); }
 
+static void losses_alone(Params *p, Var *w, const Matrix *alone)
+{
+    for (int i = 0; i < 2; i++) {
+        tape_backward(i ? second_loss(w) : first_loss(w));
+        mat_copy(alone[i], w->grad);
+        EXPECT(largest_in(alone[i]) > 1e-3, "loss %d has no gradient", i);
+        params_zero_grad(p), tape_reset();
+    }
+}
+
 static void expect_sum_of_two(const char *name, Params *p, Var *w, const Matrix *alone)
 {
     for (size_t i = 0; i < mat_size(w->value); i++)
@@ -425,18 +438,13 @@ static void expect_sum_of_two(const char *name, Params *p, Var *w, const Matrix 
     EXPECT(largest_in(w->grad) == 0, "params_zero_grad left %g", largest_in(w->grad));
 }
 
-/* Gradients of two losses by one parameter add up, whether the second loss is made after a tape_reset or on the same tape. */
+/* Gradients of two losses by one parameter add up: here with a tape for each. */
 static void test_two_losses(void)
 {
     Var *w, *other;
     Params p = two_parameters(&w, &other);
     Matrix alone[2] = { mat_new(D, H), mat_new(D, H) };
-    for (int i = 0; i < 2; i++) {
-        tape_backward(i ? second_loss(w) : first_loss(w));
-        mat_copy(alone[i], w->grad);
-        EXPECT(largest_in(alone[i]) > 1e-3, "loss %d has no gradient", i);
-        params_zero_grad(&p), tape_reset();
-    }
+    losses_alone(&p, w, alone);
     tape_backward(first_loss(w)), tape_reset();
     tape_backward(second_loss(w)), tape_reset();
     expect_sum_of_two("two tapes", &p, w, alone);
@@ -446,16 +454,13 @@ static void test_two_losses(void)
     params_free(&p);
 }
 
+/* And with one tape for both, where what the first way back left must not flow again. */
 static void test_two_losses_on_one_tape(void)
 {
     Var *w, *other;
     Params p = two_parameters(&w, &other);
     Matrix alone[2] = { mat_new(D, H), mat_new(D, H) };
-    for (int i = 0; i < 2; i++) {
-        tape_backward(i ? second_loss(w) : first_loss(w));
-        mat_copy(alone[i], w->grad);
-        params_zero_grad(&p), tape_reset();
-    }
+    losses_alone(&p, w, alone);
     tape_backward(first_loss(w));
     tape_backward(second_loss(w));
     expect_sum_of_two("one tape", &p, w, alone);
@@ -471,7 +476,7 @@ typedef struct { Var *h, *c; } State;
 
 struct Network {
     Params p;
-    Var *E, *Wx, *Wh, *b, *bh, *Wo, *co;   /* bh: the state's own bias, where the candidate's state is gated after the product */
+    Var *E, *Wx, *Wh, *b, *bh, *Wo, *co;   /* bh: the state's own bias in the GRU, whose r gates it too */
     State (*step)(const Network *m, Var *x, State before);
     Matrix h0, c0;
 };
@@ -670,7 +675,7 @@ static void test_chapter_01_step(void)
         adadelta_step(&x.model, &x.gradient, &memory, 0.7);
         optim_step(&adadelta, &m.p);
         for (size_t i = 0; i < m.p.size; i++)
-            EXPECT_NEAR(x.model.block[i], m.p.value[i], 1e-12 * fabs(m.p.value[i]) + 1e-15, "step %d, parameter %zu", step, i);
+            EXPECT_NEAR(x.model.block[i], m.p.value[i], 1e-12 * fabs(m.p.value[i]) + 1e-15, "step %d, %zu", step, i);
     }
     optim_free(&adadelta);
     free(memory.s.block), free(memory.u.block);

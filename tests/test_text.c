@@ -191,7 +191,8 @@ static void test_letters(void)
 {
     static const char *const tricky[] = {
         "¡Válame Dios! —dijo Sancho", "ÁÉÍÓÚÑÜ áéíóúñü", "À la carte, È Ì Ò Ù Ç Ý ß ÿ × ÷ à è ì ò ù ç ý",
-        "1605, 2ª parte; nº 3", "...", " ", "\n\n\nx\n\n\n", "x", "--a--b--", "a\tb\r\nc\u00a0d\u2003e", "naïve Öl ÅÄ æ Ñandú ñu pingüe PINGÜE",
+        "1605, 2ª parte; nº 3", "...", " ", "\n\n\nx\n\n\n", "x", "--a--b--", "a\tb\r\nc\u00a0d\u2003e",
+        "naïve Öl ÅÄ æ Ñandú ñu pingüe PINGÜE",
         "@[`{Z[a`z{", "ﬁ Ａ ａ Α α А а İ ı ſ K Å", "a\u0301 n\u0303", "1a1",
         "á!é?í.ó,ú", "Mancha, de cuyo nombre",
     };

@@ -100,9 +100,9 @@ def ops():
 
 
 def cell(name, kind):
-    """x, h and c go in; the outputs of all steps come out. The workbook multiplies from the right, so its weights are those of
-    PyTorch transposed. Gates come in the order i f g o (LSTM) and r z n (GRU). PyTorch has two biases; only the GRU, where r
-    gates the second one too, needs both."""
+    """x, h and c go in; the outputs of all steps come out. The workbook multiplies from the right, so its weights are
+    those of PyTorch transposed. Gates come in the order i f g o (LSTM) and r z n (GRU). PyTorch has two biases; only the
+    GRU, where r gates the second one too, needs both."""
     net = kind(D, H)
     with torch.no_grad():
         for weight in net.parameters():

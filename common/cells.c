@@ -1,0 +1,395 @@
+/* Sequences do not meet: row b of every matrix here depends on row b alone, until the gradients of the weights sum over all
+ * rows. So a task is a block of rows, taken through all T steps there and all T steps back; then come the weights, each as
+ * one product over all T·B rows, in order.
+ *
+ * `keep` (T·B, ·) holds what a step leaves for the way back: the gates, and on the way back, in their place, the gradients by
+ * their sums. */
+#include "cells.h"
+#include "maths.h"
+#include "ops.h"
+#include "threads.h"
+
+typedef struct Cell Cell;
+typedef void StepFn(const Cell *c, int t, int row, int rows);
+
+struct Cell {
+    Var *y, *x, *Wh, *h0, *c0, *bn;
+    const int *index;
+    int T, B, H, gates;                    /* gates: blocks of H columns in x and Wh */
+    Matrix keep, sums;                     /* (T B, ·); sums (B, G H): a step's h Wh, where it may not go straight into keep */
+    Matrix c;                              /* (T B, H): an LSTM's cells */
+    Matrix turned, dh, dc;                 /* the way back: Whᵀ (G H, H); (B,H) what the step after handed back */
+    StepFn *step;
+};
+
+/* Rows row … row+rows of step t of a matrix over all steps, and of the state before step t. */
+static Matrix at(Matrix m, const Cell *c, int t, int row, int rows) { return mat_rows(m, t * c->B + row, rows); }
+
+static Matrix before(const Cell *c, Matrix all, Var *first, int t, int row, int rows)
+{
+    return t > 0 ? at(all, c, t - 1, row, rows) : mat_rows(first->value, row, rows);
+}
+
+static Matrix h_before(const Cell *c, int t, int row, int rows) { return before(c, c->y->value, c->h0, t, row, rows); }
+
+/* z = the input's rows at step t */
+static void fetch_input(const Cell *c, Matrix z, int t, int row)
+{
+    if (c->index) mat_gather(z, c->x->value, c->index + t * c->B + row);
+    else mat_copy(z, at(c->x->value, c, t, row, z.rows));
+}
+
+/* ---- the loops over time ------------------------------------------------------------------------------------------- */
+
+static int block_of(const Cell *c)
+{
+    enum { MOST = 64 };
+    int share = (c->B + threads_count() - 1) / threads_count();
+    return share < MOST ? share : MOST;
+}
+
+static void forward_block(int begin, int end, void *arg)
+{
+    const Cell *c = arg;
+    int block = block_of(c);
+    for (int row = begin * block; row < end * block && row < c->B; row += block)
+        for (int t = 0; t < c->T; t++) c->step(c, t, row, c->B - row < block ? c->B - row : block);
+}
+
+static void backward_block(int begin, int end, void *arg)
+{
+    const Cell *c = arg;
+    int block = block_of(c);
+    for (int row = begin * block; row < end * block && row < c->B; row += block)
+        for (int t = c->T - 1; t >= 0; t--) c->step(c, t, row, c->B - row < block ? c->B - row : block);
+}
+
+static void run_blocks(LoopBody *body, Cell *c, StepFn *step)
+{
+    c->step = step;
+    parallel_for((c->B + block_of(c) - 1) / block_of(c), 1, body, c);
+}
+
+/* What all ways back begin with: Whᵀ, and the gradients that come in from behind the last step. */
+static void begin_back(Cell *c)
+{
+    Matrix W = c->Wh->value;
+    c->turned = tape_matrix(W.cols, W.rows);
+    for (int i = 0; i < W.rows; i++)
+        for (int j = 0; j < W.cols; j++) mat_row(c->turned, j)[i] = mat_row(W, i)[j];
+    c->dh = tape_matrix(c->B, c->H);
+    mat_fill(c->dh, 0);
+}
+
+/* … and end with. dz: columns `first` … of keep; they are the gradient by the input's columns `to` … */
+static void end_input(const Cell *c, int first, int to, int cols)
+{
+    if (!c->x->tracked) return;
+    Matrix dz = mat_cols(c->keep, first, cols), dx = mat_cols(var_grad(c->x), to, cols);
+    if (c->index) mat_scatter(dx, c->index, dz);
+    else mat_axpy(dx, 1, dz);
+}
+
+/* dWh's columns `to` … += Σₜ (state before step t)ᵀ dz, for dz in columns `first` … of keep */
+static void end_weights(const Cell *c, int first, int to, int cols)
+{
+    if (!c->Wh->tracked) return;
+    Matrix dz = mat_cols(c->keep, first, cols), dW = mat_cols(var_grad(c->Wh), to, cols);
+    int rest = (c->T - 1) * c->B;
+    matmul_tn(dW, c->h0->value, mat_rows(dz, 0, c->B), ADD);
+    matmul_tn(dW, mat_rows(c->y->value, 0, rest), mat_rows(dz, c->B, rest), ADD);
+}
+
+static void end_state(const Cell *c)
+{
+    if (c->h0->tracked) mat_axpy(var_grad(c->h0), 1, c->dh);
+}
+
+/* dh = what comes into hₜ from above and from the step after */
+static Matrix incoming(const Cell *c, int t, int row, int rows)
+{
+    Matrix dh = mat_rows(c->dh, row, rows);
+    mat_axpy(dh, 1, at(c->y->grad, c, t, row, rows));
+    return dh;
+}
+
+/* ---- making a layer ------------------------------------------------------------------------------------------------ */
+
+static Cell *cell_new(const char *op, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, Var *bn, int T, int gates, Backward *back)
+{
+    int B = h0->value.rows, H = h0->value.cols;
+    CHECK(T >= 1 && x->value.cols == gates * H && (index || x->value.rows == T * B), "%s: x (%d,%d), h0 (%d,%d), %d steps",
+          op, x->value.rows, x->value.cols, B, H, T);
+    CHECK(Wh->value.rows == H && Wh->value.cols == gates * H, "%s: Wh (%d,%d), h0 (%d,%d)", op, Wh->value.rows, Wh->value.cols, B, H);
+    Var *in[5] = { x, Wh, h0 };
+    int operands = 3;
+    if (c0) in[operands++] = c0;
+    if (bn) in[operands++] = bn;
+    Var *y = tape_push(op, op, in, operands, (c0 ? T + 1 : T) * B, H, back);
+    Cell *c = tape_room(sizeof *c);
+    *c = (Cell){ .y = y, .x = x, .Wh = Wh, .h0 = h0, .c0 = c0, .bn = bn, .T = T, .B = B, .H = H, .gates = gates };
+    c->index = index ? tape_ints(index, T * B) : NULL;
+    y->own = c;
+    return c;
+}
+
+static Layer layer_of(const Cell *c)
+{
+    Layer l = { .h = v_rows(c->y, 0, c->T * c->B) };
+    l.h_last = v_rows(c->y, (c->T - 1) * c->B, c->B);
+    l.c_last = c->c0 ? v_rows(c->y, c->T * c->B, c->B) : NULL;
+    return l;
+}
+
+/* ---- RNN ----------------------------------------------------------------------------------------------------------- */
+
+static void rnn_step(const Cell *c, int t, int row, int rows)
+{
+    Matrix h = at(c->y->value, c, t, row, rows);
+    fetch_input(c, h, t, row);
+    matmul_nn(h, h_before(c, t, row, rows), c->Wh->value, ADD);
+    mat_tanh(h, h);
+}
+
+static void rnn_step_back(const Cell *c, int t, int row, int rows)
+{
+    Matrix dh = incoming(c, t, row, rows), h = at(c->y->value, c, t, row, rows), dz = at(c->keep, c, t, row, rows);
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < c->H; j++) {
+            real y = mat_row(h, r)[j];
+            mat_row(dz, r)[j] = mat_row(dh, r)[j] * real_fma(-y, y, 1);
+        }
+    matmul_nn(dh, dz, c->turned, SET);
+}
+
+static void rnn_back(Var *y)
+{
+    Cell *c = y->own;
+    begin_back(c);
+    c->keep = tape_matrix(c->T * c->B, c->H);
+    run_blocks(backward_block, c, rnn_step_back);
+    end_input(c, 0, 0, c->H);
+    end_weights(c, 0, 0, c->H);
+    end_state(c);
+}
+
+Layer cell_rnn(Var *x, const int *index, Var *Wh, Var *h0, int T)
+{
+    Cell *c = cell_new("cell_rnn", x, index, Wh, h0, NULL, NULL, T, 1, rnn_back);
+    run_blocks(forward_block, c, rnn_step);
+    return layer_of(c);
+}
+
+/* ---- LSTM: keep = [ i | f | g | o ], then the gradients by their sums ------------------------------------------------ */
+
+static void lstm_row(int H, real *restrict z, const real *restrict before, real *restrict c, real *restrict h)
+{
+    real *i = z, *f = z + H, *g = z + 2 * H, *o = z + 3 * H;
+    for (int j = 0; j < H; j++) {
+        i[j] = r_sigmoid(i[j]);
+        f[j] = r_sigmoid(f[j]);
+        g[j] = r_tanh(g[j]);
+        o[j] = r_sigmoid(o[j]);
+        c[j] = real_fma(f[j], before[j], i[j] * g[j]);
+        h[j] = o[j] * r_tanh(c[j]);
+    }
+}
+
+static void lstm_step(const Cell *c, int t, int row, int rows)
+{
+    Matrix z = at(c->keep, c, t, row, rows), h = at(c->y->value, c, t, row, rows), now = at(c->c, c, t, row, rows);
+    Matrix c_before = before(c, c->c, c->c0, t, row, rows);
+    fetch_input(c, z, t, row);
+    matmul_nn(z, h_before(c, t, row, rows), c->Wh->value, ADD);
+    for (int r = 0; r < rows; r++) lstm_row(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(h, r));
+}
+
+/* dh and dc come in, by hₜ and cₜ; dc leaves as the gradient by cₜ₋₁ */
+static void lstm_row_back(int H, real *restrict z, const real *restrict before, const real *restrict c,
+                          const real *restrict dh, real *restrict dc)
+{
+    real *zi = z, *zf = z + H, *zg = z + 2 * H, *zo = z + 3 * H;
+    for (int j = 0; j < H; j++) {
+        real i = zi[j], f = zf[j], g = zg[j], o = zo[j], y = r_tanh(c[j]);
+        real d = real_fma(dh[j] * o, real_fma(-y, y, 1), dc[j]);
+        zi[j] = d * g * real_fma(-i, i, i);
+        zf[j] = d * before[j] * real_fma(-f, f, f);
+        zg[j] = d * i * real_fma(-g, g, 1);
+        zo[j] = dh[j] * y * real_fma(-o, o, o);
+        dc[j] = d * f;
+    }
+}
+
+static void lstm_step_back(const Cell *c, int t, int row, int rows)
+{
+    Matrix dh = incoming(c, t, row, rows), dc = mat_rows(c->dc, row, rows), z = at(c->keep, c, t, row, rows);
+    Matrix now = at(c->c, c, t, row, rows), c_before = before(c, c->c, c->c0, t, row, rows);
+    for (int r = 0; r < rows; r++)
+        lstm_row_back(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(dh, r), mat_row(dc, r));
+    matmul_nn(dh, z, c->turned, SET);
+}
+
+static void lstm_back(Var *y)
+{
+    Cell *c = y->own;
+    begin_back(c);
+    c->dc = tape_matrix(c->B, c->H);
+    mat_copy(c->dc, mat_rows(y->grad, c->T * c->B, c->B));
+    run_blocks(backward_block, c, lstm_step_back);
+    end_input(c, 0, 0, 4 * c->H);
+    end_weights(c, 0, 0, 4 * c->H);
+    end_state(c);
+    if (c->c0->tracked) mat_axpy(var_grad(c->c0), 1, c->dc);
+}
+
+Layer cell_lstm(Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T)
+{
+    CHECK(mat_same_shape(h0->value, c0->value), "h0 (%d,%d), c0 (%d,%d)", h0->value.rows, h0->value.cols, c0->value.rows, c0->value.cols);
+    Cell *c = cell_new("cell_lstm", x, index, Wh, h0, c0, NULL, T, 4, lstm_back);
+    c->keep = tape_matrix(T * c->B, 4 * c->H);
+    c->c = tape_matrix(T * c->B, c->H);
+    run_blocks(forward_block, c, lstm_step);
+    mat_copy(mat_rows(c->y->value, T * c->B, c->B), mat_rows(c->c, (T - 1) * c->B, c->B));
+    return layer_of(c);
+}
+
+/* ---- GRU, r ⊙ h before the product: keep = [ r | z | n | r ⊙ h ] ----------------------------------------------------- */
+
+static void gru_step(const Cell *c, int t, int row, int rows)
+{
+    int H = c->H;
+    Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
+    Matrix rz = mat_cols(k, 0, 2 * H), n = mat_cols(k, 2 * H, H), rh = mat_cols(k, 3 * H, H);
+    fetch_input(c, mat_cols(k, 0, 3 * H), t, row);
+    matmul_nn(rz, prev, mat_cols(c->Wh->value, 0, 2 * H), ADD);
+    for (int i = 0; i < rows; i++) {
+        real *restrict gate = mat_row(rz, i), *restrict product = mat_row(rh, i);
+        const real *before_row = mat_row(prev, i);
+        for (int j = 0; j < 2 * H; j++) gate[j] = r_sigmoid(gate[j]);
+        for (int j = 0; j < H; j++) product[j] = gate[j] * before_row[j];
+    }
+    matmul_nn(n, rh, mat_cols(c->Wh->value, 2 * H, H), ADD);
+    for (int i = 0; i < rows; i++) {
+        const real *z = mat_row(rz, i) + H, *before_row = mat_row(prev, i);
+        real *restrict new_row = mat_row(n, i), *restrict out = mat_row(h, i);
+        for (int j = 0; j < H; j++) {
+            new_row[j] = r_tanh(new_row[j]);
+            out[j] = real_fma(z[j], before_row[j] - new_row[j], new_row[j]);
+        }
+    }
+}
+
+static void gru_step_back(const Cell *c, int t, int row, int rows)
+{
+    int H = c->H;
+    Matrix dh = incoming(c, t, row, rows), k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows);
+    Matrix drh = mat_rows(c->dc, row, rows);                                 /* (rows,H): by r ⊙ h */
+    for (int i = 0; i < rows; i++) {
+        real *restrict z = mat_row(k, i) + H, *restrict n = z + H, *restrict d = mat_row(dh, i);
+        const real *h = mat_row(prev, i);
+        for (int j = 0; j < H; j++) {
+            real zj = z[j], nj = n[j];
+            z[j] = d[j] * (h[j] - nj) * real_fma(-zj, zj, zj);
+            n[j] = d[j] * (1 - zj) * real_fma(-nj, nj, 1);
+            d[j] *= zj;
+        }
+    }
+    matmul_nn(drh, mat_cols(k, 2 * H, H), mat_rows(c->turned, 2 * H, H), SET);
+    for (int i = 0; i < rows; i++) {
+        real *restrict r = mat_row(k, i), *restrict d = mat_row(dh, i);
+        const real *h = mat_row(prev, i), *dr = mat_row(drh, i);
+        for (int j = 0; j < H; j++) {
+            d[j] = real_fma(dr[j], r[j], d[j]);
+            r[j] = dr[j] * h[j] * real_fma(-r[j], r[j], r[j]);
+        }
+    }
+    matmul_nn(dh, mat_cols(k, 0, 2 * H), mat_rows(c->turned, 0, 2 * H), ADD);
+}
+
+static void gru_back(Var *y)
+{
+    Cell *c = y->own;
+    begin_back(c);
+    c->dc = tape_matrix(c->B, c->H);
+    run_blocks(backward_block, c, gru_step_back);
+    end_input(c, 0, 0, 3 * c->H);
+    end_weights(c, 0, 0, 2 * c->H);
+    if (c->Wh->tracked)
+        matmul_tn(mat_cols(var_grad(c->Wh), 2 * c->H, c->H), mat_cols(c->keep, 3 * c->H, c->H), mat_cols(c->keep, 2 * c->H, c->H), ADD);
+    end_state(c);
+}
+
+Layer cell_gru(Var *x, const int *index, Var *Wh, Var *h0, int T)
+{
+    Cell *c = cell_new("cell_gru", x, index, Wh, h0, NULL, NULL, T, 3, gru_back);
+    c->keep = tape_matrix(T * c->B, 4 * c->H);
+    run_blocks(forward_block, c, gru_step);
+    return layer_of(c);
+}
+
+/* ---- GRU, r ⊙ after the product: keep = [ r | z | s | n ], s = h Whn + bn --------------------------------------------- */
+
+static void gru_after_step(const Cell *c, int t, int row, int rows)
+{
+    int H = c->H;
+    Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
+    Matrix sums = mat_cols(k, 0, 3 * H), x = mat_rows(c->sums, row, rows);
+    fetch_input(c, x, t, row);
+    matmul_nn(sums, prev, c->Wh->value, SET);
+    for (int i = 0; i < rows; i++) {
+        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict out = mat_row(h, i);
+        const real *in = mat_row(x, i), *before_row = mat_row(prev, i), *bias = c->bn->value.at;
+        for (int j = 0; j < H; j++) {
+            r[j] = r_sigmoid(r[j] + in[j]);
+            z[j] = r_sigmoid(z[j] + in[H + j]);
+            s[j] += bias[j];
+            n[j] = r_tanh(real_fma(r[j], s[j], in[2 * H + j]));
+            out[j] = real_fma(z[j], before_row[j] - n[j], n[j]);
+        }
+    }
+}
+
+static void gru_after_step_back(const Cell *c, int t, int row, int rows)
+{
+    int H = c->H;
+    Matrix dh = incoming(c, t, row, rows), k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows);
+    Matrix carried = mat_rows(c->dc, row, rows);
+    for (int i = 0; i < rows; i++) {
+        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict keep = mat_row(carried, i);
+        const real *d = mat_row(dh, i), *h = mat_row(prev, i);
+        for (int j = 0; j < H; j++) {
+            real rj = r[j], zj = z[j], nj = n[j], dn = d[j] * (1 - zj) * real_fma(-nj, nj, 1);
+            r[j] = dn * s[j] * real_fma(-rj, rj, rj);
+            z[j] = d[j] * (h[j] - nj) * real_fma(-zj, zj, zj);
+            s[j] = dn * rj;
+            n[j] = dn;
+            keep[j] = d[j] * zj;
+        }
+    }
+    mat_copy(dh, carried);
+    matmul_nn(dh, mat_cols(k, 0, 3 * H), c->turned, ADD);
+}
+
+static void gru_after_back(Var *y)
+{
+    Cell *c = y->own;
+    begin_back(c);
+    c->dc = tape_matrix(c->B, c->H);
+    run_blocks(backward_block, c, gru_after_step_back);
+    end_input(c, 0, 0, 2 * c->H);
+    end_input(c, 3 * c->H, 2 * c->H, c->H);
+    end_weights(c, 0, 0, 3 * c->H);
+    if (c->bn->tracked) mat_sum_rows(var_grad(c->bn), mat_cols(c->keep, 2 * c->H, c->H), ADD);
+    end_state(c);
+}
+
+Layer cell_gru_after(Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T)
+{
+    CHECK(bn->value.rows == 1 && bn->value.cols == h0->value.cols, "bn (%d,%d), h0 (%d,%d)", bn->value.rows, bn->value.cols,
+          h0->value.rows, h0->value.cols);
+    Cell *c = cell_new("cell_gru_after", x, index, Wh, h0, NULL, bn, T, 3, gru_after_back);
+    c->keep = tape_matrix(T * c->B, 4 * c->H);
+    c->sums = tape_matrix(c->B, 3 * c->H);
+    run_blocks(forward_block, c, gru_after_step);
+    return layer_of(c);
+}

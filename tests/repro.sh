@@ -1,0 +1,127 @@
+#!/bin/sh
+# Same seed, same bytes: whatever a chapter writes, but for the times, is the same for any number of threads, compiler,
+# optimization level and vector width; and another seed gives other bytes, so these tests can fail.
+
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+case ${MODE:=release} in release) below=build ;; *) below=build/$MODE ;; esac
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+cd "$tmp" || exit 1
+unset QUIJOTE
+# The copy is built with settings of its own, not with those that `make test` was called with.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES GNUMAKEFLAGS OPT
+passed=0 failed=0 skipped=0
+
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "repro: $*"; }
+skip() { skipped=$((skipped + 1)); echo "skipped: $*"; }
+
+chapters=
+for chapter in 01_rnn_scratch 05_char_lm_quijote; do
+    set -- "$root/chapters/$chapter"/*.c
+    if [ -e "$1" ]; then chapters="$chapters $chapter"; else skip "$chapter: not written yet"; fi
+done
+
+# run FOLDER PROGRAM ARGUMENT …
+run() {
+    out=$1 program=$2
+    shift 2
+    "$program" --preset quick --out "$out" "$@" >"$tmp/log" 2>&1 || fail "$program $*: exit status $?: $(tail -n 3 "$tmp/log")"
+}
+
+# same A B WHAT: every file in A is in B, byte for byte
+same() {
+    if [ ! -s "$1/curve.csv" ] || [ ! -s "$1/samples.txt" ]; then fail "$3: no curve.csv or samples.txt"; fi
+    for file in "$1"/*; do
+        case $file in */timing.csv) continue ;; esac
+        if cmp -s "$file" "$2/${file##*/}"; then pass; else fail "$3: ${file##*/} has other bytes"; fi
+    done
+}
+
+# Wide enough for the kernels to share their work out among threads.
+wide() {
+    case $1 in
+    01*) set -- --hidden 160 --epochs 1 --batch 512 --train 1024 --test 512 ;;
+    *)   set -- --hidden 160 --batch 48 --steps 4 --length 20 ;;
+    esac
+    echo "$@"
+}
+
+# Short enough for a build that has no fused multiply-add in hardware, and of a width that fills no register evenly.
+small() {
+    case $1 in
+    01*) set -- --hidden 71 --epochs 1 --batch 64 --train 192 --test 100 ;;
+    *)   set -- --hidden 71 --batch 8 --steps 5 --reports 1 --length 20 ;;
+    esac
+    echo "$@"
+}
+
+threads_test() {
+    for chapter in $chapters; do
+        program=$root/$below/$chapter
+        for threads in 1 2 3; do
+            run "$chapter.$threads" "$program" --threads $threads
+            # shellcheck disable=SC2046
+            run "$chapter.wide.$threads" "$program" --threads $threads $(wide "$chapter")
+        done
+        for kind in "$chapter" "$chapter.wide"; do
+            same "$kind.1" "$kind.2" "$kind: 2 threads"
+            same "$kind.1" "$kind.3" "$kind: 3 threads"
+        done
+        # shellcheck disable=SC2046
+        run "$chapter.small" "$program" $(small "$chapter")
+        run "$chapter.other" "$program" --seed 2
+        for file in curve.csv samples.txt; do
+            if cmp -s "$chapter.1/$file" "$chapter.other/$file"; then fail "$chapter: --seed 2 changes nothing in $file"; else pass; fi
+        done
+    done
+}
+
+# build CC OPT: the chapters in the copy, built anew and compared with those of the tree
+build() {
+    targets=
+    for chapter in $chapters; do targets="$targets $below/$chapter"; done
+    # shellcheck disable=SC2086
+    if ! make -s -j2 -C copy MODE="$MODE" CC="$1" OPT="$2" $targets >log 2>&1; then
+        fail "$1 $2: does not build: $(tail -n 3 log)"
+        return
+    fi
+    for chapter in $chapters; do
+        # shellcheck disable=SC2046
+        run other "$tmp/copy/$below/$chapter" $(small "$chapter")
+        same "$chapter.small" other "$chapter.small: $1 $2"
+        case $2 in
+        *-march*)
+            run other "$tmp/copy/$below/$chapter"
+            same "$chapter.1" other "$chapter: $1 $2"
+            ;;
+        esac
+    done
+}
+
+has_avx2() {
+    [ "$(uname -m)" = x86_64 ] && grep -q avx2 /proc/cpuinfo 2>/dev/null &&
+        echo 'int main(void) { return 0; }' | "$1" -march=x86-64-v3 -x c - -o probe 2>/dev/null
+}
+
+rebuild_test() {
+    if [ "$MODE" = debug ]; then
+        skip "other builds; they are compared in the other modes"
+        return
+    fi
+    mkdir copy
+    cp -r "$root/Makefile" "$root/common" "$root/chapters" copy
+    cc=${CC:-cc}
+    build "$cc" -O1
+    build "$cc" -O2
+    if has_avx2 "$cc"; then build "$cc" '-O3 -march=x86-64-v3'; else skip "no x86-64-v3 here"; fi
+    case $("$cc" --version 2>/dev/null) in *clang*) other=gcc ;; *) other=clang ;; esac
+    if command -v $other >/dev/null; then build $other '-O3 -march=native'; else skip "no $other here"; fi
+}
+
+threads_test
+rebuild_test
+if [ $skipped -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+[ $failed -eq 0 ]
