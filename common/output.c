@@ -89,11 +89,18 @@ void output_try(const char *folder, const char *name)
     free(out);
 }
 
+static const char *csv_cell(char room[32], double x)
+{
+    room[0] = '\0';
+    if (isnan(x)) return "nan";            /* printf would print the sign of a NaN, which means nothing */
+    if (x != NONE) snprintf(room, 32, "%.9g", x);
+    return room;
+}
+
 void csv_number(FILE *f, double x)
 {
-    if (x == NONE) return;
-    if (isnan(x)) fputs("nan", f);         /* printf would print the sign of a NaN, which means nothing */
-    else fprintf(f, "%.9g", x);
+    char room[32];
+    fputs(csv_cell(room, x), f);
 }
 
 /* ---- curve.csv ----------------------------------------------------------------------------------------------------- */
@@ -103,29 +110,50 @@ double perplexity(double loss)
     return (double)r_exp((real)loss);
 }
 
+static void curve_append(Curve *curve, const char *line)
+{
+    size_t more = strlen(line) + 1;
+    if (curve->length + more > curve->room) {
+        char *text = allocate(curve->room = 2 * (curve->length + more), 1);
+        if (curve->text) memcpy(text, curve->text, curve->length);
+        free(curve->text);
+        curve->text = text;
+    }
+    memcpy(curve->text + curve->length, line, more);
+    curve->length += more - 1;
+}
+
 Curve curve_open(const char *folder, uint64_t seed)
 {
     Curve curve = { .out = output_open(folder, "curve.csv"), .seed = seed };
-    fputs("model,seed,epoch,step,tokens,split,loss,perplexity,grad_norm,learning_rate\n", output_file(curve.out));
+    curve_append(&curve, "model,seed,epoch,step,tokens,split,loss,perplexity,grad_norm,learning_rate\n");
     return curve;
 }
 
 void curve_add(Curve *curve, CurveRow row)
 {
-    FILE *f = output_file(curve->out);
-    fprintf(f, "%s,%llu,%ld,%ld,%ld,%s,", row.model, (unsigned long long)curve->seed, row.epoch, row.step, row.tokens, row.split);
-    csv_number(f, row.loss);
-    fputc(',', f);
-    csv_number(f, perplexity(row.loss));
-    fputc(',', f);
-    csv_number(f, row.grad_norm == 0 ? NONE : row.grad_norm);
-    fputc(',', f);
-    csv_number(f, row.lr == 0 ? NONE : row.lr);
-    fputc('\n', f);
+    char cell[4][32], line[512];
+    snprintf(line, sizeof line, "%s,%llu,%ld,%ld,%ld,%s,%s,%s,%s,%s\n", row.model, (unsigned long long)curve->seed, row.epoch,
+             row.step, row.tokens, row.split, csv_cell(cell[0], row.loss), csv_cell(cell[1], perplexity(row.loss)),
+             csv_cell(cell[2], row.grad_norm == 0 ? NONE : row.grad_norm), csv_cell(cell[3], row.lr == 0 ? NONE : row.lr));
+    curve_append(curve, line);
+}
+
+const char *curve_text(const Curve *curve)
+{
+    return curve->text;
+}
+
+void curve_continue(Curve *curve, const char *text)
+{
+    curve->length = 0;
+    curve_append(curve, text);
 }
 
 void curve_close(Curve *curve)
 {
+    fputs(curve->text, output_file(curve->out));
     output_close(curve->out);
-    curve->out = NULL;
+    free(curve->text);
+    *curve = (Curve){ 0 };
 }

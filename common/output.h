@@ -31,11 +31,13 @@ typedef struct {
     double grad_norm, lr;                  /* 0: not measured                                      */
 } CurveRow;
 
-typedef struct { Output *out; uint64_t seed; } Curve;
+typedef struct { Output *out; uint64_t seed; char *text; size_t length, room; } Curve;   /* text: the file so far */
 
 Curve curve_open(const char *folder, uint64_t seed);        /* folder/curve.csv, with its header                        */
 void  curve_add(Curve *curve, CurveRow row);
 void  curve_close(Curve *curve);
+const char *curve_text(const Curve *curve);                 /* for a checkpoint, and back …                              */
+void  curve_continue(Curve *curve, const char *text);       /* … in a later run: the rows that it begins with            */
 double perplexity(double loss);                             /* e^loss, the same bits everywhere                         */
 
 #endif
