@@ -2,21 +2,21 @@
  *
  * Cover the end of this lin_ and you know which letter is missing, because you have read the ones before it. A program that
  * predicts the next letter of a text has to do the same: keep something of what it has read. This chapter builds the
- * smallest network that can, and builds all of it. There is no autograd here and no library but loops and matrix products.
- * You will see every derivative being taken, once, by hand; from chapter 02 on a machine takes them for us, and you will
- * know what the machine does.
+ * smallest network that can, and builds all of it from loops and matrix products. Every derivative is taken by hand, once. From chapter
+ * 02 on a machine takes them for us, and you will know what the machine does.
  *
  *     run        make chapter-01                                        about 20 s on two cores
  *                make chapter-01 ARGS='--preset reference'              about 15 s
  *     writes     out/01_rnn_scratch/curve.csv, activations.csv, timing.csv, samples.txt
- *     look at    out/01_rnn_scratch/curve.png: how unsure the network is about the next letter, from 33 down to about 6
+ *     look at    out/01_rnn_scratch/curve.png (drawn by make): how unsure the network is about the next letter, from 33 down
+ *                to about 6
  *
  * What you need: matrix products, the chain rule, and C. What you get: perplexity, the recurrent step, backpropagation
  * through time, gradient clipping, an adaptive step size, and a first look at a network that learns its text by heart.
  *
  * ## Notation
  *
- * The letters B, T, V, D, H mean the same in all eight chapters:
+ * These letters mean the same in all eight chapters:
  *
  * | letter | meaning                                  | in the reference run |
  * | ------ | ---------------------------------------- | -------------------- |
@@ -27,7 +27,7 @@
  *
  * (m,n) after a name is its shape: m rows, n columns. Vectors are rows, so a batch of them is a matrix with B rows, and a
  * layer multiplies from the right: h Wh, (B,H)(H,H) → (B,H). ⊙ multiplies element by element. dX is short for ∂L/∂X, the
- * derivative of the loss by X; it always has X's shape.                                                                    */
+ * derivative of the loss with respect to X; it always has X's shape. In the code `real` is float.                                                                    */
 #include "workbook.h"
 
 #include <stdio.h>
@@ -45,33 +45,35 @@ typedef struct {
  *
  * Before any network, decide how to tell a good prediction from a bad one. Take a bag with four balls, numbered 1 to 4. I
  * draw one, you find out which by questions that I answer with yes or no. "Is it above 2? Is it odd?" Two questions always
- * do. Now the bag {1,1,1,1,2,2,3,4}: ask first "is it 1?", and half of the time one question was enough. On average you
- * need 4/8·1 + 2/8·2 + 2/8·3 = 1.75 questions. You guess better because you know that the bag is uneven, and that number,
- * the entropy, measures how uneven:
+ * do. Now the bag {1,1,1,1,2,2,3,4}: ask first "is it 1?", and half of the time one question is enough. On average you
+ * need 4/8·1 + 2/8·2 + 2/8·3 = 1.75 questions. You guess better because you know that the bag is uneven, and the entropy
+ * measures how uneven. A ball with probability q(i) costs -log₂ q(i) questions, so
  *
- *     H(q) = - Σ q(i) log₂ q(i)                        (1.1)   in bits: the questions that one draw costs
- *     perplexity = 2^H(q)                              (1.2)
+ *     entropy(q) = - Σ q(i) log₂ q(i)                  (1.1)   in bits: the questions that one draw costs on average
+ *     perplexity = 2^entropy                           (1.2)
  *
- * Perplexity says the same in a form that is easier to picture. 2 bits are a fair choice among 2² = 4 balls; 1.75 bits are
- * a fair choice among 2^1.75 = 3.36 balls, although there are no 0.36 balls. A perplexity of P means: as unsure as one who
- * picks blindly among P.
+ * (Exactly so where the probabilities are powers of ½, as here; otherwise it is what no plan of questions can beat.)
+ * Perplexity says the same in a form that is easier to picture. 2 bits correspond to a fair choice among 2² = 4 balls; 1.75
+ * bits to one among 2^1.75 = 3.36. A perplexity of P means: as unsure as one who picks blindly among P.
  *
- * You do not know q; a model gives p instead. Whoever asks questions that suit p while the balls come by q needs
+ * You do not know q; a model gives p instead. If you plan your questions for p but the balls are drawn from q, you need
  *
- *     H(q,p) = - Σ q(i) log₂ p(i)  ≥  H(q)             (1.3)   the cross-entropy; equal only when p = q
+ *     crossentropy(q,p) = - Σ q(i) log₂ p(i)  ≥  entropy(q)       (1.3)   equal only when p = q
  *
- * so a model can come down to 3.36 and never below. Below, four numbers z learn p = softmax(z) from draws. The derivative
- * of (1.3) by z, which section 5 derives, is p - q: for a draw i, p minus a 1 at place i. In the run you see
+ * so a model can come down to 3.36 and no lower. From here on logarithms are natural ones and losses are in nats; a nat is
+ * 1/ln 2 = 1.44 bits, and perplexity is e^loss.
+ *
+ * In the code that follows, four numbers z learn p from draws: p(i) = e^z(i) / Σ e^z(j), the softmax of z. The derivative of
+ * (1.3), in nats, with respect to z is p - q; section 5 derives it. We do not have q, but we have draws, and if ball i was
+ * drawn, p minus a 1 at place i is p - q on average. So each draw moves z a small step against that. The run shows
  *
  *     draws       0       10      100     1000    10000
- *     perplexity  4.0000  3.6920  3.4488  3.3739  3.3646     and 3.3636 is the bag's own
- *
- * From here on logarithms are natural ones, and losses in nats: a nat is 1/ln 2 = 1.44 bits, and perplexity is e^loss.    */
+ *     perplexity  4.0000  3.6920  3.4488  3.3739  3.3646     and 3.3636 is the bag's own                                  */
 enum { BALLS = 4 };
 
 static const real bag[BALLS] = { 4 / (real)8, 2 / (real)8, 1 / (real)8, 1 / (real)8 };
 
-/* e^H(q,p), (1.3) in nats */
+/* e^crossentropy(bag, p); r_log is the natural logarithm, perplexity(nats) is e^nats */
 static double guess_perplexity(const real *p)
 {
     double nats = 0;
@@ -99,17 +101,18 @@ static void guessing_game(uint64_t seed)
 /* ## 2. Symbols
  *
  * The text is Don Quijote, or whatever --corpus names. To keep things small we fold it: capitals become small letters, and
- * everything that is no letter becomes a space, so "¡Válame Dios! —dijo Sancho" is read as " válame dios dijo sancho". That
- * leaves 33 symbols. The vocabulary numbers them by falling frequency: 0 is the space, 1 is e, 2 is a.
+ * every run of characters that are not letters of Spanish becomes one space, so "¡Válame Dios! —dijo Sancho" is read as
+ * " válame dios dijo sancho". That leaves 33 symbols of the book. The vocabulary numbers them by falling frequency: 0 is the
+ * space, 1 is e, 2 is a.
  *
- * A network cannot read the number 7 as a letter: 7 is not more than 3 here, only another. So a symbol enters as a row of
+ * A network cannot read the number 7 as a letter: 7 is not larger than 3 here, merely different. So a symbol enters as a row of
  * zeros with a single 1 at its place, a one-hot row x (1,V). The first thing that happens to x is a product with a matrix
  * Wx (V,H), and nearly all of that product is zeros:
  *
  *     x Wx = Σᵥ x[v] Wx[v] = Wx[id]                    (2.1)   a row lookup
  *
  * So the one-hot row is never built. The program keeps ids, and where the equations say x Wx it copies a row. The way back
- * is as simple: the derivative flows into that row alone (section 5). In the reference run this saves a quarter of all multiplications.
+ * is just as simple: the derivative flows into that row alone (section 5).
  *
  * Training cuts the ids into windows that overlap: window i is the T+1 symbols from place i on. The first T are the input,
  * the last T the targets, shifted by one: at every place the network has to name the symbol that comes next.
@@ -120,11 +123,13 @@ static void guessing_game(uint64_t seed)
  *
  * A trap hides in the numbers. The reference run trains on 20,480 windows, which sounds like a lot. But neighbouring windows
  * share 31 of 32 symbols: together they are the first 20,512 letters of the book, some ten pages. Remember that when you
- * look at the curve.                                                                                                       */
+ * look at the curve. The test windows begin where the last training window has ended, so that none of their symbols was
+ * trained on.                                                                                                              */
 typedef struct {
     Vocab vocab;
     int *ids, n;                             /* the text as ids */
-    int train, test;                         /* windows: train ones start at 0 … train-1, test ones right behind them */
+    int train, test;                         /* windows; the training ones start at 0 … train-1 */
+    int test_start;                          /* where the first test window starts */
 } Data;
 
 static Data data_open(const Config *o)
@@ -132,10 +137,11 @@ static Data data_open(const Config *o)
     Text text = text_open(o->corpus);
     text_from(&text, "En un lugar de la Mancha,");                       /* where the story begins, past title and licences */
     text_letters(&text);
-    Data d = { .vocab = vocab_new(text.code, text.n), .n = text.n, .train = o->train, .test = o->test };
-    if (d.n < d.train + d.test + o->window + 1)
+    Data d = { .vocab = vocab_new(text.code, text.n), .n = text.n, .train = o->train, .test = o->test,
+               .test_start = o->train + o->window };
+    if (d.n < d.test_start + d.test + o->window)
         die("%s: %d letters; %d windows to train on and %d to test with need %d", text.source, d.n, d.train, d.test,
-            d.train + d.test + o->window + 1);
+            d.test_start + d.test + o->window);
     d.ids = vocab_encode(&d.vocab, &text);
     printf("text      %s\n          %d letters, %d symbols\n", text.source, d.n, d.vocab.size);
     text_free(&text);
@@ -145,17 +151,17 @@ static Data data_open(const Config *o)
 /* ## 3. The network
  *
  * It has a state h (1,H), H numbers in (-1,1), all that it keeps of what it has read. Each symbol x moves the state, and
- * from the state it tells what may come next:
+ * from the state the network predicts what comes next:
  *
  *     hₜ = tanh(xₜ Wx + hₜ₋₁ Wh + b)                   (3.1)
- *     oₜ = hₜ Wo + c                                   (3.2)   logits: one score a symbol
+ *     oₜ = hₜ Wo + c                                   (3.2)   logits: a score for each symbol
  *     pₜ = softmax(oₜ),  pₜ[v] = e^oₜ[v] / Σ e^oₜ[u]    (3.3)   scores become probabilities
  *
- * with x (B,V), h (B,H), Wx (V,H), Wh (H,H), b (1,H), Wo (H,V), c (1,V), o and p (B,V), and h₋₁ = 0. Look at (3.1): the
+ * with x (B,V), h (B,H), Wx (V,H), Wh (H,H), b (1,H), Wo (H,V), c (1,V), o and p (B,V), and h₋₁ = 0; b and c are added to every row. Look at (3.1): the
  * state goes into itself. Wh is what makes the network recurrent; take it away and each letter is guessed from the one
  * before it alone. The same five matrices serve at every place of the sequence, however long it is.
  *
- * You will also see (3.1) written with one matrix: put x and h side by side, Wx above Wh, and
+ * You will also see (3.1) written with a single matrix: put x and h side by side, Wx above Wh, and
  *
  *     xₜ Wx + hₜ₋₁ Wh = [xₜ, hₜ₋₁] [Wx ; Wh]            (3.4)
  *
@@ -187,7 +193,7 @@ static Rnn rnn_new(int V, int H)
 }
 
 /* Weights begin as small random numbers, N(0,1)·0.01, biases as zeros. Small, so that tanh is steep everywhere at first; not
- * all equal, or all H numbers of the state would stay equal for ever, each moved by the same gradient. */
+ * all equal, or all H numbers of the state would stay equal for ever, because each receives the same gradient. */
 static void rnn_init(Rnn *m, Rng *rng)
 {
     Matrix weights[] = { m->Wx, m->Wh, m->Wo };
@@ -195,7 +201,7 @@ static void rnn_init(Rnn *m, Rng *rng)
         for (size_t j = 0; j < mat_size(weights[i]); j++) weights[i].at[j] = (real)0.01 * rng_normal(rng);
 }
 
-/* One step for B sequences side by side: x holds their B ids, before (B,H) their states. */
+/* (3.1) for B sequences side by side: x holds their B ids, before (B,H) their states; h (B,H) becomes their new ones. */
 static void rnn_step(const Rnn *m, const int *x, Matrix before, Matrix h)
 {
     mat_gather(h, m->Wx, x);                                             /* (2.1): row i is row x[i] of Wx */
@@ -204,14 +210,14 @@ static void rnn_step(const Rnn *m, const int *x, Matrix before, Matrix h)
     mat_tanh(h, h);                                                      /* (3.1) */
 }
 
-/* The logits that belong to a state. */
+/* (3.2): o (B,V) from h (B,H). */
 static void rnn_output(const Rnn *m, Matrix h, Matrix o)
 {
     matmul_nn(o, h, m->Wo, SET);
     mat_add_row(o, m->c);                                                /* (3.2) */
 }
 
-/* The largest difference between the two sides of (3.4), over one batch. */
+/* The largest difference between the two sides of (3.4), for B symbols x and B states before them. */
 static double stacked_check(const Rnn *m, const int *x, Matrix before)
 {
     int B = before.rows;
@@ -235,13 +241,13 @@ static double stacked_check(const Rnn *m, const int *x, Matrix before)
 
 /* ## 4. Forward through time
  *
- * A batch is B windows; its ids lie in x and y (T,B), one row a time step. The loss is the mean over all B·T places of how
+ * A batch is B windows; its ids lie in x and y (T,B), a row for each time step. The loss is the mean over all B·T places of how
  * surprised the network was by what came:
  *
- *     L = - 1/(BT) Σₜ Σᵢ ln pₜ[i, yₜ[i]]               (4.1)   nats a symbol; e^L is the perplexity
+ *     L = - 1/(BT) Σₜ Σᵢ ln pₜ[i, yₜ[i]]               (4.1)   nats per symbol; e^L is the perplexity
  *
- * A network that knows nothing gives every symbol 1/V, so it begins at ln 33 = 3.497, perplexity 33. If a run of yours does
- * not begin there, something is wrong before any learning has happened; it is the cheapest test there is.
+ * A network that knows nothing gives every symbol 1/V, so it begins at ln 33 = 3.497, perplexity 33. Look at epoch 0 of a
+ * run: if it does not begin there, something is wrong before any learning has happened. It is the cheapest test there is.
  *
  * Forward keeps two things for the way back: every state hₜ, because (3.1)'s derivative needs it, and every pₜ. That is the
  * price of backpropagation: memory that grows with T.                                                                      */
@@ -275,6 +281,7 @@ static Matrix output(const Unrolled *u, int t) { return mat_rows(u->p, t * u->B,
 static double rnn_forward(const Rnn *m, Unrolled *u)
 {
     double total = 0;
+    mat_fill(state(u, -1), 0);
     for (int t = 0; t < u->T; t++) {
         rnn_step(m, u->x + t * u->B, state(u, t - 1), state(u, t));
         rnn_output(m, state(u, t), output(u, t));
@@ -286,48 +293,65 @@ static double rnn_forward(const Rnn *m, Unrolled *u)
 
 /* ## 5. Backward through time
  *
- * Now the derivatives, from the loss to the weights, against the direction in which the numbers were made.
+ * Now the derivatives, from the loss to the weights, against the direction in which the numbers were made. Unrolled, three
+ * steps of the network look like this. On the way back every arrow is walked the other way, and where two arrows leave a
+ * value, two derivatives arrive at it and are added:
  *
- * **From L to o.** For one place with target y: L = -ln p[y] = ln Σ e^o[u] - o[y]. Differentiate by o[v]: the first term
- * gives e^o[v] / Σ e^o[u], which is p[v]; the second gives -1 where v = y. So
+ *              L₀                   L₁                   L₂
+ *              ↑                    ↑                    ↑
+ *              o₀                   o₁                   o₂
+ *              ↑                    ↑                    ↑
+ *     0   →    h₀         →         h₁         →         h₂
+ *              ↑                    ↑                    ↑
+ *              x₀                   x₁                   x₂
+ *
+ * **From L to o.** For one place with target y: L = -ln p[y] = ln Σ e^o[u] - o[y]. Differentiate with respect to o[v]: the
+ * first term gives e^o[v] / Σ e^o[u], which is p[v]; the second gives -1 where v = y. So
  *
  *     doₜ = (pₜ - onehot(yₜ)) / (BT)                   (5.1)
  *
  * What the network said, minus what it should have said. That it comes out so plain is why softmax and cross-entropy are
  * used together.
  *
- * **Through a product.** Let Z = A W. Z[i,j] = Σₖ A[i,k] W[k,j], so W[k,j] moves Z[i,j] by A[i,k], in every row i:
- * dW[k,j] = Σᵢ A[i,k] dZ[i,j]. The other factor goes the same way. In matrices
+ * **Through a product.** Let Z = A W + b. Z[i,j] = Σₖ A[i,k] W[k,j] + b[j], so W[k,j] moves Z[i,j] by A[i,k], in every row
+ * i, and b[j] moves it by 1: dW[k,j] = Σᵢ A[i,k] dZ[i,j], db[j] = Σᵢ dZ[i,j]. A goes the same way as W. In matrices
  *
- *     dW += Aᵀ dZ          dA += dZ Wᵀ                 (5.2)
+ *     dW += Aᵀ dZ      dA += dZ Wᵀ      db += Σ over the rows of dZ      (5.2)
  *
  * If you forget which goes where, the shapes tell: with A (B,K), W (K,N), dZ (B,N) only one product gives (K,N).
  *
- * **From o to h.** The state hₜ is used twice: for the output at t, and for the next state. It has two ways to the loss, and
- * the chain rule adds them. The first comes through (3.2), the second is what step t+1 hands back, call it dhₜ←ₜ₊₁:
+ * **From o to h.** The state hₜ is used twice: for the output at t, and for the next state. One derivative comes from oₜ
+ * through (3.2); the other is what step t+1 hands back, which we call `from_next`; at the last step it is 0:
  *
- *     dhₜ = doₜ Woᵀ + dhₜ←ₜ₊₁                          (5.3)
+ *     dhₜ = doₜ Woᵀ + from_next                        (5.3)
  *     dWo += hₜᵀ doₜ        dc += Σ over the rows of doₜ  (5.4)
  *
  * **Through tanh.** Its slope is 1 - tanh², so with zₜ for the sum inside (3.1):
  *
  *     dzₜ = dhₜ ⊙ (1 - hₜ²)                            (5.5)
  *
- * **From z to everything in it.** (5.2) three times; for Wx the product with a one-hot row again only touches one row:
+ * **From z to everything in it.** (5.2) again; for Wx the product with a one-hot row touches one row for each sequence i:
  *
- *     dWx[xₜ] += dzₜ        dWh += hₜ₋₁ᵀ dzₜ       db += Σ over the rows of dzₜ      (5.6)
- *     dhₜ₋₁←ₜ = dzₜ Whᵀ                                (5.7)   what this step hands to the one before it
+ *     dWx[xₜ[i]] += dzₜ[i]  dWh += hₜ₋₁ᵀ dzₜ       db += Σ over the rows of dzₜ      (5.6)
+ *     from_next = dzₜ Whᵀ                              (5.7)   what this step hands to the one before it
  *
  * Two traps. The sums run over all t, because every step used the same matrices: += and not =, and somebody has to set the
- * gradient to zero first. And in (5.7) stands the seed of chapter 02: going back k steps multiplies by Whᵀ and a slope
- * below one k times.                                                                                                       */
+ * gradient to zero first. And (5.7) contains the problem that chapter 02 is about: going back k steps multiplies by Whᵀ, and
+ * by a slope of at most one, k times.
+ *
+ * Derivatives by hand are wrong at first. The test that finds it changes one weight a little up and a little down and
+ * compares the loss's change with the derivative: `make test` does so for every weight of this network, in double precision
+ * (tests/test_gradients.c), and chapter 02 compares with a machine's derivatives.                                          */
+
+/* The way back through (3.2): d_o (B,V) is given; dh (B,H) comes in as from_next and leaves as dhₜ; g adds up. */
 static void rnn_output_back(const Rnn *m, Rnn *g, Matrix h, Matrix d_o, Matrix dh)
 {
-    matmul_nt(dh, d_o, m->Wo, ADD);                                      /* (5.3): dh came in with dhₜ←ₜ₊₁ */
+    matmul_nt(dh, d_o, m->Wo, ADD);                                      /* (5.3) */
     matmul_tn(g->Wo, h, d_o, ADD);                                       /* (5.4) */
     mat_sum_rows(g->c, d_o, ADD);
 }
 
+/* The way back through (3.1): dh (B,H) comes in as dhₜ and leaves as from_next for step t-1; dz (B,H) is room; g adds up. */
 static void rnn_step_back(const Rnn *m, Rnn *g, const int *x, Matrix before, Matrix h, Matrix dh, Matrix dz)
 {
     for (size_t i = 0; i < mat_size(h); i++) dz.at[i] = dh.at[i] * (1 - h.at[i] * h.at[i]);          /* (5.5) */
@@ -355,13 +379,17 @@ static void rnn_backward(const Rnn *m, Rnn *g, Unrolled *u)
 
 /* ## 6. Down the gradient, carefully
  *
- * The gradient says which way is up. Two precautions before we step the other way.
+ * The gradient points the way in which the loss grows fastest. A small step the other way lowers it, and how small is the
+ * question. Two precautions.
  *
- * **Clipping.** Now and then the product of many Whᵀ in (5.7) grows instead of shrinking, and one batch yields a gradient a
- * hundred times the usual. One step along it would throw the weights far away. So if its length, over all parameters
- * together, is above θ, it is cut to θ; its direction stays:
+ * **Clipping.** The product of many Whᵀ in (5.7) may grow instead of shrinking, and then one batch can yield a gradient many
+ * times the usual, and one step along it throws the weights far away. So if its length, over all parameters together, is
+ * above θ, it is cut to θ; its direction stays:
  *
- *     g ← min(1, θ/‖g‖) g                              (6.1)
+ *     g ← min(1, θ/‖g‖) g                              (6.1)   θ = 1
+ *
+ * It is a safety belt. In the reference run it never tightens (grad_norm in curve.csv stays below 0.4); chapter 02 shows a
+ * run that is lost without it.
  *
  * **A step size for every parameter.** The row of Wx for "e" gets a gradient in every batch, that for "ñ" rarely. Adadelta
  * (Zeiler 2012) scales each parameter's step by how large its own gradients have been of late, s, and by how large its own
@@ -373,6 +401,7 @@ static void rnn_backward(const Rnn *m, Rnn *g, Unrolled *u)
  *     w ← w - η d                                      (6.5)   η = 1
  *
  * Everything here is element by element over the flat block. The optimizer does not know what a layer is.                  */
+/* (6.1) with θ = limit; returns ‖g‖ as it was before. */
 static double clip_gradient(Rnn *g, double limit)
 {
     double norm = sqrt(sum_squares(g->block, g->size));
@@ -383,6 +412,7 @@ static double clip_gradient(Rnn *g, double limit)
 
 typedef struct { Rnn s, u; } Adadelta;
 
+/* (6.2) to (6.5) with η = lr, for every parameter of m. */
 static void adadelta_step(Rnn *m, const Rnn *g, Adadelta *memory, double lr)
 {
     const real rho = (real)0.9, eps = (real)1e-6, eta = (real)lr;
@@ -409,22 +439,24 @@ static void adadelta_step(Rnn *m, const Rnn *g, Adadelta *memory, double lr)
  * The true test curve tells another story. These are the perplexities of the reference run on Don Quijote, the means of
  * `--seed 1`, `2` and `3`:
  *
- *     epoch        1       5      11      20      50     100
- *     train    31.54   16.50   10.84    8.88    6.78    5.81
- *     test     27.59   16.16   10.60    8.77    6.94    6.32
+ *     epoch        0       1       5      11      20      50     100
+ *     train            31.54   16.50   10.84    8.88    6.78    5.81
+ *     test     33.00   27.59   16.13   10.60    8.77    6.94    6.32
  *
- * (In the first epochs test is below train, because the training loss is a mean over an epoch in which the network was still
- * worse.) Up to epoch 20 the two go together. Then they part: what still helps on ten pages no longer helps on the pages
- * after them. The network has 33·32 + 32·32 + 32 + 32·33 + 33 = 3,201 parameters, a sixth of the number of letters it reads
- * again and again, and it has begun to learn them by heart. Give it room to do so properly, with `--preset reference --hidden
- * 128 --epochs 150`, and the test curve does not only fall behind, it turns round:
+ * Three things to see. First the plateau: from epoch 2 to 5 nothing seems to happen, near 17. That is the perplexity of the
+ * unigram line in the plot, 17.02: the network has learned how often each letter occurs, and its state is still of no use,
+ * because with weights near 0.01 hardly anything comes back through (5.7). Then the state catches on, and the curve falls
+ * again. Last, train and test go together up to epoch 20 or 30, then they part. What the network learns from its ten pages
+ * helps less and less on the pages after them. It has 33·32 + 32·32 + 32 + 32·33 + 33 = 3,201 parameters, a sixth of the
+ * number of letters that it reads again and again, and it has begun to learn them by heart. Give it room to do so properly,
+ * with `--preset reference --hidden 128 --epochs 150`, and the test curve does not merely fall behind; it turns upward:
  *
  *     epoch       20      50      85     100     150
  *     train     8.21    6.17    4.68    4.19    3.28
- *     test      8.40    6.59    6.23    6.48    7.40
+ *     test      8.40    6.58    6.23    6.47    7.40
  *
- * This is overfitting, and nothing but an honest test shows it. From epoch 85 on every hour of training would have made the
- * network worse at the only thing it was for, with a training curve that looks better all the time.                        */
+ * This is overfitting, and nothing but an honest test shows it. From about epoch 80 on, training makes the network worse at
+ * the only thing it is for, while the training curve keeps looking better.                                                */
 typedef struct {
     Rnn model, gradient;
     Adadelta memory;
@@ -465,7 +497,7 @@ static double test_loss(Trainer *t, const Data *d)
     int whole = t->test.B, *start = allocate((size_t)whole, sizeof *start);
     for (int done = 0; done < d->test; done += t->test.B) {
         t->test.B = d->test - done < whole ? d->test - done : whole;
-        for (int i = 0; i < t->test.B; i++) start[i] = d->train + done + i;
+        for (int i = 0; i < t->test.B; i++) start[i] = d->test_start + done + i;
         window_batch(d->ids, start, t->test.B, t->test.T, t->test.x, t->test.y);
         total += rnn_forward(&t->model, &t->test) * t->test.B;
     }
@@ -484,7 +516,9 @@ static double test_loss(Trainer *t, const Data *d)
  *     argmax      quijote y sancho de su caballero y al caballero de su caballero y al caballero de su caballero y
  *     sampled     quijote y sancho dímos dal aderga dichos y desarar a su otes de la cual afacer en se nijote de lo
  *
- * The sample has τ = 0.7. Nonsense, but nonsense with the sound of Spanish, from 32 symbols of view.                      */
+ * The sample has τ = 0.7. Nonsense, but with the sound of Spanish, from a network that was never shown more than 32 letters
+ * at a time.                                                                                                               */
+/* The id of the next symbol after the state h (1,H): the likeliest where temperature is 0, the first of equals. */
 static int choose(const Rnn *m, Matrix h, double temperature, Rng *rng)
 {
     Matrix o = mat_new(1, m->V), p = mat_new(1, m->V);
@@ -500,7 +534,6 @@ static int choose(const Rnn *m, Matrix h, double temperature, Rng *rng)
     return best;
 }
 
-/* temperature 0: argmax */
 static void write_text(FILE *f, const Rnn *m, const Data *d, const Config *o, double temperature)
 {
     Rng rng = rng_new((uint64_t)o->seed, 3);
@@ -577,6 +610,21 @@ static void report(Curve *curve, long epoch, long step, long tokens, double trai
     fflush(stdout);
 }
 
+/* Lines to compare with: knowing only how many symbols there are, and knowing how often each occurs in the training text. */
+static void add_baselines(Curve *curve, const Data *d)
+{
+    int V = d->vocab.size, *count = allocate((size_t)V, sizeof *count);
+    double unigram = 0;
+    for (int v = 0; v < V; v++) count[v] = 1;                            /* so that none is impossible */
+    for (int i = 0; i < d->test_start; i++) count[d->ids[i]]++;
+    for (int i = 0; i < d->test; i++)
+        unigram -= (double)r_log((real)count[d->ids[d->test_start + i]] / (real)(d->test_start + V)) / d->test;
+    curve_add(curve, (CurveRow){ .model = "uniform", .split = "baseline", .loss = (double)r_log((real)V) });
+    curve_add(curve, (CurveRow){ .model = "unigram", .split = "baseline", .loss = unigram });
+    printf("unigram                         test %8.4f   from the frequencies of the letters alone\n", perplexity(unigram));
+    free(count);
+}
+
 static void train(Trainer *t, const Data *d, const Config *o)
 {
     Curve curve = curve_open(o->out, (uint64_t)o->seed);
@@ -586,7 +634,10 @@ static void train(Trainer *t, const Data *d, const Config *o)
     long step = 0, per_batch = (long)o->batch * o->window;
     for (int i = 0; i < d->train; i++) order[i] = i;
     fputs("model,epoch,seconds,tokens_per_second\n", output_file(timing));
-    printf("          perplexity; one that knows nothing has %d\n", d->vocab.size);
+    double first = test_loss(t, d);
+    curve_add(&curve, (CurveRow){ .model = "rnn", .split = "test", .loss = first });
+    add_baselines(&curve, d);
+    printf("epoch    0                      test %8.4f   perplexity, before any learning\n", perplexity(first));
     for (int epoch = 1; epoch <= o->epochs && !interrupted(); epoch++) {
         double begun = seconds_now(), total = 0, norm = 0;
         int done = 0;
@@ -595,6 +646,7 @@ static void train(Trainer *t, const Data *d, const Config *o)
             total += train_batch(t, o, d->ids, order + done * o->batch, &norm);
             progress_line("training", step, (long)o->epochs * batches, total / (done + 1));
         }
+        if (done == 0) break;
         double seconds = seconds_now() - begun;
         fprintf(output_file(timing), "rnn,%d,%.4f,%.0f\n", epoch, seconds, (double)(done * per_batch) / seconds);
         progress_end();
@@ -660,7 +712,7 @@ int main(int argc, char **argv)
     Trainer trainer = trainer_new(&o, data.vocab.size);
     train(&trainer, &data, &o);
     printf("stacked   one matrix instead of two, (3.4): largest difference %g\n",
-           stacked_check(&trainer.model, trainer.test.x, state(&trainer.test, 0)));
+           stacked_check(&trainer.model, trainer.train.x, state(&trainer.train, trainer.train.T - 1)));
     write_samples(&trainer, &data, &o);
 
     trainer_free(&trainer);
@@ -682,7 +734,7 @@ int main(int argc, char **argv)
  * - Perplexity is the size of the bag you might as well be drawing from. It begins at V. Check that it does.
  * - A recurrent network is one step, (3.1), used again and again. Unrolled it is a deep network whose layers share weights.
  * - Backpropagation is the forward equations read from last to first. A value used twice adds two gradients.
- * - p - onehot(y) is where every gradient of every language model begins.
+ * - p - onehot(y): what was said minus what should have been said. With softmax and cross-entropy, gradients begin there.
  * - Overlapping windows are not more data, and only a test on text never seen tells whether anything was learned.
  *
  * ## References
