@@ -25,15 +25,18 @@ _Noreturn void check_failed(const char *where, const char *cond, const char *fmt
     abort();
 }
 
+/* What the user gave may hold anything; the message is one line all the same. */
 _Noreturn void die(const char *fmt, ...)
 {
+    char line[4096];
     va_list args;
     va_start(args, fmt);
-    fflush(stdout);
-    fprintf(stderr, "%s: ", program);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    fflush(stdout);
+    fprintf(stderr, "%s: %s\n", program, line);
     exit(2);
 }
 

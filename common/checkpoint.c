@@ -128,7 +128,7 @@ void checkpoint_write(const Checkpoint *c, const char *folder, const char *name)
 typedef struct {
     const char *at, *end, *path;
     const unsigned char *data;             /* behind the header …         */
-    size_t size;                           /* … and how many bytes of it  */
+    size_t size, used;                     /* … how many bytes of it, and how far the tensors reach */
 } Reader;
 
 static _Noreturn void bad_file(const Reader *r, const char *why)
@@ -250,7 +250,7 @@ static void get_floats(float *to, const unsigned char *from, size_t n)
 static void read_tensor(Reader *r, Checkpoint *c, const char *name)
 {
     size_t shape[2] = { 1, 1 }, span[2] = { 0, 0 };
-    int dimensions = 0, offsets = 0;
+    int dimensions = -1, offsets = -1, types = 0;
     expect(r, '{');
     do {
         char *key = read_string(r);
@@ -263,15 +263,18 @@ static void read_tensor(Reader *r, Checkpoint *c, const char *name)
             char *dtype = read_string(r);
             if (strcmp(dtype, "F32") != 0) die("%s: tensor %s is of type %s; expected F32", r->path, name, dtype);
             free(dtype);
+            types++;
         }
         free(key);
     } while (accept(r, ','));
     expect(r, '}');
     if (dimensions == 1) shape[1] = shape[0], shape[0] = 1;
     if (shape[0] > INT32_MAX || shape[1] > INT32_MAX) bad_file(r, "a tensor is too large");
+    if (dimensions < 0 || offsets < 0 || types != 1) bad_file(r, "a tensor has not just one dtype, shape and data_offsets");
     if (offsets != 2 || span[0] > span[1] || span[1] > r->size || span[1] - span[0] != 4 * shape[0] * shape[1])
         bad_file(r, "a tensor's place and shape do not fit; the file may be cut short");
     if (c->tensors == MOST_TENSORS) bad_file(r, "it has too many tensors");
+    if (span[1] > r->used) r->used = span[1];
     float *at = new_tensor(c, name, strlen(name), (int)shape[0], (int)shape[1]);
     get_floats(at, r->data + span[0], shape[0] * shape[1]);
 }
@@ -312,6 +315,9 @@ Checkpoint checkpoint_read(const char *path)
         free(name);
     } while (accept(&r, ','));
     expect(&r, '}');
+    skip_space(&r);
+    if (r.at != r.end) bad_file(&r, "its header goes on behind its end");
+    if (r.used != r.size) bad_file(&r, "its tensors do not reach its end");
     free(bytes);
     return c;
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const preset_names[PRESETS] = { "quick", "default", "reference" };
-enum { HELP = 1000, PRESET };              /* getopt values beyond the indices of the table */
+enum { FIRST = 1000, HELP = 2000, PRESET };    /* what getopt returns: FIRST + index in the table, so never a letter */
 
 static void *field(void *config, const Option *o)             { return (char *)config + o->at; }
 static const void *const_field(const void *config, const Option *o) { return (const char *)config + o->at; }
@@ -91,12 +91,13 @@ static void pass(const Cli *cli, int argc, char **argv, const struct option *lon
 {
     optind = 1;
     opterr = 0;
-    for (int found; (found = getopt_long(argc, argv, ":h", longs, NULL)) != -1; ) {
+    for (int found, at = 1; (found = getopt_long(argc, argv, "+:h", longs, NULL)) != -1; at = optind) {
         if (found == 'h' || found == HELP) print_help(cli, argv[0]);
-        if (found == ':') die("%s: expected a value after it", argv[optind - 1]);
-        if (found == '?') die("%s: no such option; --help lists them all", argv[optind - 1]);
+        if (found == ':') die("%s: expected a value after it", argv[at]);
+        if (found == '?' && optopt >= FIRST) die("%s: expected no value", argv[at]);
+        if (found == '?') die("%s: no such option; --help lists them all", argv[at]);
         if (found == PRESET && !config) *preset = preset_of(optarg);
-        if (found < HELP && config) set_value(&cli->options[found], optarg, field(config, &cli->options[found]));
+        if (found < HELP && config) set_value(&cli->options[found - FIRST], optarg, field(config, &cli->options[found - FIRST]));
     }
     if (optind < argc) die("'%s': expected an option, which begins with --; --help lists them all", argv[optind]);
 }
@@ -106,7 +107,7 @@ void cli_parse(const Cli *cli, int argc, char **argv, void *config)
     struct option *longs = allocate((size_t)cli->count + 3, sizeof *longs);
     int n = 0, preset = 1;
     for (; n < cli->count; n++)
-        longs[n] = (struct option){ cli->options[n].name, cli->options[n].kind == OPTION_FLAG ? no_argument : required_argument, NULL, n };
+        longs[n] = (struct option){ cli->options[n].name, cli->options[n].kind == OPTION_FLAG ? no_argument : required_argument, NULL, FIRST + n };
     longs[n++] = (struct option){ "preset", required_argument, NULL, PRESET };
     longs[n++] = (struct option){ "help", no_argument, NULL, HELP };
     program_name(argv[0]);

@@ -58,6 +58,8 @@ Output *output_open(const char *folder, const char *name)
     int length = snprintf(out->path, sizeof out->path, "%s%s%s", folder ? folder : "", folder ? "/" : "", name);
     if (length < 0 || length > PATH_ROOM - 16) die("%.60s…: this name is too long", name);
     snprintf(out->partial, sizeof out->partial, "%.*s.partial", length, out->path);
+    struct stat info;
+    if (stat(out->path, &info) == 0 && S_ISDIR(info.st_mode)) die("%s: this is a folder; expected the name of a file", out->path);
     out->file = fopen(out->partial, "wb");
     if (!out->file) die("%s: this file cannot be written: %s", out->path, strerror(errno));
     *slot_of(NULL) = out;

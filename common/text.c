@@ -41,7 +41,7 @@ const char *utf8_of(uint32_t code, char room[UTF8_ROOM])
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
-Text text_of_utf8(const char *bytes, size_t size, const char *source)
+Text text_of_symbols(const char *bytes, size_t size, const char *source)
 {
     const unsigned char *s = (const unsigned char *)bytes;
     Text text = { .code = allocate(size, sizeof *text.code) };
@@ -51,11 +51,21 @@ Text text_of_utf8(const char *bytes, size_t size, const char *source)
         uint32_t code = utf8_decode(s + i, size - i, &length);
         if (length == 0) die("%s: expected UTF-8 text, but byte %zu (value %u) is none", source, i, s[i]);
         if (code == 0) die("%s: expected a text, but byte %zu is 0, so this is a binary file", source, i);
-        if (code == '\r' && i + 1 < size && s[i + 1] == '\n') continue;
-        if (code == 0xfeff && i == 0) continue;
         text.code[text.n++] = code;
     }
     if (text.n == 0) die("%s: expected a text, but it is empty", source);
+    return text;
+}
+
+Text text_of_utf8(const char *bytes, size_t size, const char *source)
+{
+    Text text = text_of_symbols(bytes, size, source);
+    int n = 0;
+    for (int i = 0; i < text.n; i++) {
+        bool mark = text.code[i] == 0xfeff && i == 0, half = text.code[i] == '\r' && i + 1 < text.n && text.code[i + 1] == '\n';
+        if (!mark && !half) text.code[n++] = text.code[i];
+    }
+    if ((text.n = n) == 0) die("%s: expected a text, but it is empty", source);
     return text;
 }
 

@@ -20,6 +20,7 @@ typedef struct {
  * a byte order mark is dropped. The caller calls text_free.                                                               */
 Text text_open(const char *path);
 Text text_of_utf8(const char *bytes, size_t size, const char *source);   /* the same, from memory */
+Text text_of_symbols(const char *bytes, size_t size, const char *source);   /* the same, but every code point stays as it is */
 void text_free(Text *text);
 
 /* text_from: drops what comes before the first `mark` (UTF-8) and tells whether it was there; else leaves the text alone.  */

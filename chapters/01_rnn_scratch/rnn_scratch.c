@@ -526,7 +526,8 @@ static int choose(const Rnn *m, Matrix h, double temperature, Rng *rng)
     int best = 0;
     for (int v = 1; v < m->V; v++) if (o.at[v] > o.at[best]) best = v;
     if (temperature > 0) {
-        for (int v = 0; v < m->V; v++) o.at[v] /= (real)temperature;
+        real top = o.at[best], tau = (real)(temperature > 1e-30 ? temperature : 1e-30);
+        for (int v = 0; v < m->V; v++) o.at[v] = (o.at[v] - top) / tau;  /* - top: else a small τ would make infinities */
         mat_softmax(p, o, NULL);
         best = rng_categorical(rng, p.at, m->V);
     }
@@ -534,16 +535,25 @@ static int choose(const Rnn *m, Matrix h, double temperature, Rng *rng)
     return best;
 }
 
-static void write_text(FILE *f, const Rnn *m, const Data *d, const Config *o, double temperature)
+/* The prompt's ids, folded like the text. */
+static int *encode_prompt(const Data *d, const Config *o, int *n)
 {
-    Rng rng = rng_new((uint64_t)o->seed, 3);
     Text prompt = text_of_utf8(o->prompt, strlen(o->prompt), "--prompt");
     text_letters(&prompt);
     int *ids = vocab_encode(&d->vocab, &prompt);
+    *n = prompt.n;
+    text_free(&prompt);
+    return ids;
+}
+
+static void write_text(FILE *f, const Rnn *m, const Data *d, const Config *o, double temperature)
+{
+    Rng rng = rng_new((uint64_t)o->seed, 3);
+    int n, *ids = encode_prompt(d, o, &n);
     Matrix h = mat_new(1, m->H), next = mat_new(1, m->H);
     char room[UTF8_ROOM];
-    for (int i = 0; i < prompt.n + o->length; i++) {
-        int id = i < prompt.n ? ids[i] : choose(m, h, temperature, &rng);
+    for (int i = 0; i < n + o->length; i++) {
+        int id = i < n ? ids[i] : choose(m, h, temperature, &rng);
         rnn_step(m, &id, h, next);
         mat_copy(h, next);
         fputs(utf8_of(d->vocab.code[id], room), f);
@@ -551,7 +561,6 @@ static void write_text(FILE *f, const Rnn *m, const Data *d, const Config *o, do
     fputc('\n', f);
     mat_free(&h), mat_free(&next);
     free(ids);
-    text_free(&prompt);
 }
 
 /* ## 9. Why tanh? A table of activations
@@ -706,9 +715,11 @@ int main(int argc, char **argv)
     threads_start(o.threads);
     interrupt_catch();
 
+    int n;
+    Data data = data_open(&o);
+    free(encode_prompt(&data, &o, &n));                                  /* complain of the prompt now, not after training */
     guessing_game((uint64_t)o.seed);
     write_activations(&o);
-    Data data = data_open(&o);
     Trainer trainer = trainer_new(&o, data.vocab.size);
     train(&trainer, &data, &o);
     printf("stacked   one matrix instead of two, (3.4): largest difference %g\n",

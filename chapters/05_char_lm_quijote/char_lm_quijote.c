@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LAYERS = 3, ORDERS = 5, MOST_BEAM = 64, LONGEST_WORD = 24 };
+enum { MOST_LAYERS = 3, ORDERS = 5, BASE = 4099, MOST_SYMBOLS = BASE, MOST_BEAM = 64, LONGEST_WORD = 24 };
 
 typedef struct {
     int seed, threads;
@@ -62,8 +62,9 @@ static Data data_open(const Config *o)
     d.train = (Part){ d.ids, a };
     d.valid = (Part){ d.ids + a, b - a };
     d.test = (Part){ d.ids + b, text.n - b };
-    int least = o->batch * (o->window + 1);
-    if (d.test.n < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", text.source, text.n,
+    int least = o->batch * (o->window + 1), least_part = d.test.n < d.valid.n ? d.test.n : d.valid.n;
+    if (d.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", text.source, d.vocab.size, MOST_SYMBOLS);
+    if (least_part < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", text.source, text.n,
                               d.test.n, o->batch, o->window, least);
     printf("text      %s\n          %d symbols, %d distinct: %d to train on, %d to validate, %d to test\n", text.source, text.n,
            d.vocab.size, d.train.n, d.valid.n, d.test.n);
@@ -101,8 +102,6 @@ static double bits(double nats) { return nats / 0.69314718055994530942; }
 typedef struct { uint64_t key; int count, total, followers; } Gram;      /* as hw: c(hw); as h: c(h), d(h) */
 
 typedef struct { Gram *slot; size_t size; } Ngrams;
-
-enum { BASE = 4099, MOST_SYMBOLS = BASE - 1 };
 
 /* The gram of the n symbols before `end`; an empty one with its key where there was none. */
 static Gram *gram_at(const Ngrams *g, const int *end, int n)
@@ -443,7 +442,7 @@ static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
     if (strcmp(checkpoint_text(c, "model"), "char_lm") != 0)
         die("%s: this is a checkpoint of '%s'; expected char_lm", c->path, checkpoint_text(c, "model"));
     const char *symbols = checkpoint_text(c, "vocab");
-    Text text = text_of_utf8(symbols, strlen(symbols), c->path);
+    Text text = text_of_symbols(symbols, strlen(symbols), c->path);
     *vocab = vocab_of_symbols(text.code, text.n);
     model_new(m, cell_of(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
               checkpoint_int(c, "hidden", 1, 4096), checkpoint_int(c, "layers", 1, MOST_LAYERS), 0);
@@ -510,7 +509,8 @@ static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *cu
         checkpoint_get(&c, name[1], t->reader.memory.c[l]);
     }
     if (sscanf(checkpoint_text(&c, "progress"), "%ld %ld %ld %d %llu %la %la %la", &t->step, &t->epoch, &t->reported, &t->reader.at, &rng,
-               &t->best_loss, &t->total, &t->norm) != 8) die("%s: its progress is '%s'", o->resume, checkpoint_text(&c, "progress"));
+               &t->best_loss, &t->total, &t->norm) != 8 || t->step < 0 || t->step > t->steps || t->reported < 0 ||
+        t->reported > t->step || t->epoch < 1 || t->reader.at < 0 || t->reader.at > t->reader.length) die("%s: its progress is '%s'", o->resume, checkpoint_text(&c, "progress"));
     t->rng.state = rng;
     t->optim.steps = t->step;
     curve_continue(curve, checkpoint_text(&c, "curve"));
@@ -528,7 +528,7 @@ static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *cu
  * with B = 1.                                                                                                              */
 static double dynamic_loss(Model *m, const Config *o, Part part)
 {
-    Reader r = reader_new(m, part, 1, 32);
+    Reader r = reader_new(m, part, 1, part.n > 32 ? 32 : part.n - 1);
     Optim sgd = optim_sgd(&m->params, 0.2, 0);
     double total = 0;
     int pieces = 0;
@@ -638,7 +638,9 @@ static int choose(Matrix logits, const Config *o, Choice *choice, real *p, Rng *
     int V = logits.cols, among = 0;
     double together = 0;
     Matrix P = mat_over(p, 1, V);
-    for (int v = 0; v < V; v++) p[v] = logits.at[v] / (real)(o->temperature > 0 ? o->temperature : 1);
+    real top = logits.at[0], tau = (real)(o->temperature > 1e-30 ? o->temperature : 1e-30);
+    for (int v = 1; v < V; v++) top = logits.at[v] > top ? logits.at[v] : top;
+    for (int v = 0; v < V; v++) p[v] = (logits.at[v] - top) / tau;       /* - top: else a small τ would make infinities */
     mat_softmax(P, P, NULL);
     for (int v = 0; v < V; v++) choice[v] = (Choice){ v, p[v] };
     qsort(choice, (size_t)V, sizeof *choice, likelier_first);
@@ -896,7 +898,8 @@ static void show_leak(const Model *like, const Data *d, const Config *o)
     TwoWay m;
     two_way_new(&m, d->vocab.size, 16, 32, (uint64_t)o->seed);
     Optim adam = optim_adam(&m.params, 0.01, 0);
-    Reader r = reader_new(like, d->train, 16, 32);
+    int T = d->train.n > 16 * 33 ? 32 : (d->train.n - 1) / 16;
+    Reader r = reader_new(like, d->train, 16, T);
     double loss = 0;
     for (int step = 0; step < o->leak && !interrupted(); step++) {
         if (!reader_next(&r)) r.at = 0, reader_next(&r);
