@@ -29,13 +29,14 @@ flags.double  := $(OPT) -DREAL_DOUBLE
 chapters := $(sort $(notdir $(wildcard chapters/*)))
 common   := $(sort $(wildcard common/*.c))
 tests    := $(sort $(basename $(notdir $(wildcard tests/test_*.c))))
+doubles  := $(filter test_gradients test_cells test_chapter%,$(tests))
 programs := $(if $(filter release,$(MODE)),build,build/$(MODE))
 
 ifeq ($(filter release debug double,$(MODE)),)
 $(error MODE=$(MODE): expected release, debug or double)
 endif
 
-.PHONY: help all chapters quijote plots bench test clean distclean FORCE $(chapters:%=run-%)
+.PHONY: help all built chapters quijote plots bench test clean distclean FORCE $(chapters:%=run-%)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -60,7 +61,9 @@ plots:               ## draw every CSV under out/ as PNG and SVG
 bench: build/bench   ## measure the kernels beside the core's peak
 	@build/bench
 
-test: all $(tests:%=$(programs)/%) build/double/test_gradients ## run all tests; the last line counts them
+built: all $(filter-out $(programs)/test_gradients,$(tests:%=$(programs)/%)) $(doubles:%=build/double/%)
+
+test: built          ## run all tests; the last line counts them
 	@MODE=$(MODE) CC='$(CC)' sh tests/run.sh
 
 clean:               ## remove what was built; keep downloads and results
@@ -76,7 +79,8 @@ define chapter
 chapter-$(firstword $(subst _, ,$(1))): run-$(1)
 run-$(1): $(programs)/$(1)
 	$(programs)/$(1) $$(ARGS)
-	@sh plots/run.sh --optional out/$(1)
+	@out=out/$(1); set -- $$(ARGS); while [ $$$$# -gt 0 ]; do case $$$$1 in --out) out=$$$$2 ;; --out=*) out=$$$${1#--out=} ;; esac; shift; done; \
+	    sh plots/run.sh --optional "$$$$out"
 endef
 $(foreach c,$(chapters),$(eval $(call chapter,$(c))))
 
@@ -99,7 +103,7 @@ build/$(1)/flags: FORCE
 build/$(1)/%.o: %.c build/$(1)/flags
 	@mkdir -p $$(@D)
 	@echo '  $(CC) $(1) $$<'
-	$(Q)$(CC) $(ALWAYS) $(WARN) $(flags.$(1)) -MMD -MP -c -o $$@ $$<
+	$(Q)$(CC) $(flags.$(1)) $(ALWAYS) $(WARN) -MMD -MP -c -o $$@ $$<
 build/$(1)/pastiche.o: build/pastiche.c build/$(1)/flags
 	@mkdir -p $$(@D)
 	$(Q)$(CC) $(ALWAYS) -c -o $$@ $$<

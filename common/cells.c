@@ -20,6 +20,7 @@ struct Cell {
     Matrix c;                              /* (T B, H): an LSTM's cells */
     Matrix turned, dh, dc;                 /* the way back: Whᵀ (G H, H); (B,H) what the step after handed back */
     StepFn *step;
+    bool spent;                            /* on the way back, which uses up keep */
 };
 
 /* Rows row … row+rows of step t of a matrix over all steps, and of the state before step t. */
@@ -48,31 +49,25 @@ static int block_of(const Cell *c)
     return share < MOST ? share : MOST;
 }
 
-static void forward_block(int begin, int end, void *arg)
+static void block_through_time(int begin, int end, void *arg)
 {
     const Cell *c = arg;
     int block = block_of(c);
     for (int row = begin * block; row < end * block && row < c->B; row += block)
-        for (int t = 0; t < c->T; t++) c->step(c, t, row, c->B - row < block ? c->B - row : block);
+        for (int i = 0; i < c->T; i++) c->step(c, c->spent ? c->T - 1 - i : i, row, c->B - row < block ? c->B - row : block);
 }
 
-static void backward_block(int begin, int end, void *arg)
-{
-    const Cell *c = arg;
-    int block = block_of(c);
-    for (int row = begin * block; row < end * block && row < c->B; row += block)
-        for (int t = c->T - 1; t >= 0; t--) c->step(c, t, row, c->B - row < block ? c->B - row : block);
-}
-
-static void run_blocks(LoopBody *body, Cell *c, StepFn *step)
+static void run_blocks(Cell *c, StepFn *step)
 {
     c->step = step;
-    parallel_for((c->B + block_of(c) - 1) / block_of(c), 1, body, c);
+    parallel_for((c->B + block_of(c) - 1) / block_of(c), 1, block_through_time, c);
 }
 
 /* What all ways back begin with: Whᵀ, and the gradients that come in from behind the last step. */
 static void begin_back(Cell *c)
 {
+    CHECK_AT(c->y->where, !c->spent, "%s: a second way back through a fused cell; reset the tape between two losses", c->y->op);
+    c->spent = true;
     Matrix W = c->Wh->value;
     c->turned = tape_matrix(W.cols, W.rows);
     for (int i = 0; i < W.rows; i++)
@@ -115,17 +110,18 @@ static Matrix incoming(const Cell *c, int t, int row, int rows)
 
 /* ---- making a layer ------------------------------------------------------------------------------------------------ */
 
-static Cell *cell_new(const char *op, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, Var *bn, int T, int gates, Backward *back)
+static Cell *cell_new(const char *op, const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, Var *bn, int T,
+                      int gates, Backward *back)
 {
     int B = h0->value.rows, H = h0->value.cols;
-    CHECK(T >= 1 && x->value.cols == gates * H && (index || x->value.rows == T * B), "%s: x (%d,%d), h0 (%d,%d), %d steps",
+    CHECK_AT(where, T >= 1 && x->value.cols == gates * H && (index || x->value.rows == T * B), "%s: x (%d,%d), h0 (%d,%d), %d steps",
           op, x->value.rows, x->value.cols, B, H, T);
-    CHECK(Wh->value.rows == H && Wh->value.cols == gates * H, "%s: Wh (%d,%d), h0 (%d,%d)", op, Wh->value.rows, Wh->value.cols, B, H);
+    CHECK_AT(where, Wh->value.rows == H && Wh->value.cols == gates * H, "%s: Wh (%d,%d), h0 (%d,%d)", op, Wh->value.rows, Wh->value.cols, B, H);
     Var *in[5] = { x, Wh, h0 };
     int operands = 3;
     if (c0) in[operands++] = c0;
     if (bn) in[operands++] = bn;
-    Var *y = tape_push(op, op, in, operands, (c0 ? T + 1 : T) * B, H, back);
+    Var *y = tape_push(op, where, in, operands, (c0 ? T + 1 : T) * B, H, back);
     Cell *c = tape_room(sizeof *c);
     *c = (Cell){ .y = y, .x = x, .Wh = Wh, .h0 = h0, .c0 = c0, .bn = bn, .T = T, .B = B, .H = H, .gates = gates };
     c->index = index ? tape_ints(index, T * B) : NULL;
@@ -167,16 +163,16 @@ static void rnn_back(Var *y)
     Cell *c = y->own;
     begin_back(c);
     c->keep = tape_matrix(c->T * c->B, c->H);
-    run_blocks(backward_block, c, rnn_step_back);
+    run_blocks(c, rnn_step_back);
     end_input(c, 0, 0, c->H);
     end_weights(c, 0, 0, c->H);
     end_state(c);
 }
 
-Layer cell_rnn(Var *x, const int *index, Var *Wh, Var *h0, int T)
+Layer (cell_rnn)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, int T)
 {
-    Cell *c = cell_new("cell_rnn", x, index, Wh, h0, NULL, NULL, T, 1, rnn_back);
-    run_blocks(forward_block, c, rnn_step);
+    Cell *c = cell_new("cell_rnn", where, x, index, Wh, h0, NULL, NULL, T, 1, rnn_back);
+    run_blocks(c, rnn_step);
     return layer_of(c);
 }
 
@@ -235,20 +231,20 @@ static void lstm_back(Var *y)
     begin_back(c);
     c->dc = tape_matrix(c->B, c->H);
     mat_copy(c->dc, mat_rows(y->grad, c->T * c->B, c->B));
-    run_blocks(backward_block, c, lstm_step_back);
+    run_blocks(c, lstm_step_back);
     end_input(c, 0, 0, 4 * c->H);
     end_weights(c, 0, 0, 4 * c->H);
     end_state(c);
     if (c->c0->tracked) mat_axpy(var_grad(c->c0), 1, c->dc);
 }
 
-Layer cell_lstm(Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T)
+Layer (cell_lstm)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T)
 {
-    CHECK(mat_same_shape(h0->value, c0->value), "h0 (%d,%d), c0 (%d,%d)", h0->value.rows, h0->value.cols, c0->value.rows, c0->value.cols);
-    Cell *c = cell_new("cell_lstm", x, index, Wh, h0, c0, NULL, T, 4, lstm_back);
+    CHECK_AT(where, mat_same_shape(h0->value, c0->value), "cell_lstm: h0 (%d,%d), c0 (%d,%d)", h0->value.rows, h0->value.cols, c0->value.rows, c0->value.cols);
+    Cell *c = cell_new("cell_lstm", where, x, index, Wh, h0, c0, NULL, T, 4, lstm_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);
     c->c = tape_matrix(T * c->B, c->H);
-    run_blocks(forward_block, c, lstm_step);
+    run_blocks(c, lstm_step);
     mat_copy(mat_rows(c->y->value, T * c->B, c->B), mat_rows(c->c, (T - 1) * c->B, c->B));
     return layer_of(c);
 }
@@ -311,7 +307,7 @@ static void gru_back(Var *y)
     Cell *c = y->own;
     begin_back(c);
     c->dc = tape_matrix(c->B, c->H);
-    run_blocks(backward_block, c, gru_step_back);
+    run_blocks(c, gru_step_back);
     end_input(c, 0, 0, 3 * c->H);
     end_weights(c, 0, 0, 2 * c->H);
     if (c->Wh->tracked)
@@ -319,11 +315,11 @@ static void gru_back(Var *y)
     end_state(c);
 }
 
-Layer cell_gru(Var *x, const int *index, Var *Wh, Var *h0, int T)
+Layer (cell_gru)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, int T)
 {
-    Cell *c = cell_new("cell_gru", x, index, Wh, h0, NULL, NULL, T, 3, gru_back);
+    Cell *c = cell_new("cell_gru", where, x, index, Wh, h0, NULL, NULL, T, 3, gru_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);
-    run_blocks(forward_block, c, gru_step);
+    run_blocks(c, gru_step);
     return layer_of(c);
 }
 
@@ -375,7 +371,7 @@ static void gru_after_back(Var *y)
     Cell *c = y->own;
     begin_back(c);
     c->dc = tape_matrix(c->B, c->H);
-    run_blocks(backward_block, c, gru_after_step_back);
+    run_blocks(c, gru_after_step_back);
     end_input(c, 0, 0, 2 * c->H);
     end_input(c, 3 * c->H, 2 * c->H, c->H);
     end_weights(c, 0, 0, 3 * c->H);
@@ -383,13 +379,13 @@ static void gru_after_back(Var *y)
     end_state(c);
 }
 
-Layer cell_gru_after(Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T)
+Layer (cell_gru_after)(const char *where, Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T)
 {
-    CHECK(bn->value.rows == 1 && bn->value.cols == h0->value.cols, "bn (%d,%d), h0 (%d,%d)", bn->value.rows, bn->value.cols,
+    CHECK_AT(where, bn->value.rows == 1 && bn->value.cols == h0->value.cols, "cell_gru_after: bn (%d,%d), h0 (%d,%d)", bn->value.rows, bn->value.cols,
           h0->value.rows, h0->value.cols);
-    Cell *c = cell_new("cell_gru_after", x, index, Wh, h0, NULL, bn, T, 3, gru_after_back);
+    Cell *c = cell_new("cell_gru_after", where, x, index, Wh, h0, NULL, bn, T, 3, gru_after_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);
     c->sums = tape_matrix(c->B, 3 * c->H);
-    run_blocks(forward_block, c, gru_after_step);
+    run_blocks(c, gru_after_step);
     return layer_of(c);
 }

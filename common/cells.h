@@ -11,7 +11,8 @@
  *     index (T·B)    row index[t·B + b] of x (V, G·H) is meant: x is the table E Wx + b of all symbols
  *
  * G is the number of gates, whose columns lie side by side in x and in Wh (H, G·H). h0 and c0 (B,H) are the states before
- * the first step. All h after it come as (T·B, H), the last ones also as views (B,H). Everything lives until tape_reset.  */
+ * the first step. All h after it come as (T·B, H), the last ones also as views (B,H). Everything lives until tape_reset.
+ * The way back works in place, so a tape with a fused cell can be gone back only once. `where` is supplied as in ops.h.   */
 #ifndef WORKBOOK_CELLS_H
 #define WORKBOOK_CELLS_H
 
@@ -20,17 +21,22 @@
 typedef struct { Var *h, *h_last, *c_last; } Layer;        /* c_last: only of an LSTM */
 
 /* h = tanh(x + h Wh)                                                                             gates [ h ]              */
-Layer cell_rnn(Var *x, const int *index, Var *Wh, Var *h0, int T);
+Layer cell_rnn(const char *where, Var *x, const int *index, Var *Wh, Var *h0, int T);
 
 /* i, f, o = σ(·), g = tanh(·) of x + h Wh;  c = f ⊙ c + i ⊙ g;  h = o ⊙ tanh c                   gates [ i | f | g | o ]
  * Source: Hochreiter and Schmidhuber 1997; Gers et al. 2000.                                                              */
-Layer cell_lstm(Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T);
+Layer cell_lstm(const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T);
 
 /* r, z = σ(x + h Wh);  n = tanh(xn + (r ⊙ h) Whn);  h = n + z ⊙ (h - n)                          gates [ r | z | n ]
  * Source: Cho et al. 2014.                                                                                                */
-Layer cell_gru(Var *x, const int *index, Var *Wh, Var *h0, int T);
+Layer cell_gru(const char *where, Var *x, const int *index, Var *Wh, Var *h0, int T);
 
 /* The same with n = tanh(xn + r ⊙ (h Whn + bn)), bn (1,H): the variant of cuDNN and PyTorch, one product a step.           */
-Layer cell_gru_after(Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T);
+Layer cell_gru_after(const char *where, Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T);
+
+#define cell_rnn(...)       cell_rnn(HERE, __VA_ARGS__)
+#define cell_lstm(...)      cell_lstm(HERE, __VA_ARGS__)
+#define cell_gru(...)       cell_gru(HERE, __VA_ARGS__)
+#define cell_gru_after(...) cell_gru_after(HERE, __VA_ARGS__)
 
 #endif

@@ -11,7 +11,7 @@
  *     Checkpoint c = { 0 };                            Checkpoint c = checkpoint_read("model.safetensors");
  *     checkpoint_set(&c, "hidden", "%d", H);           int H = checkpoint_int(&c, "hidden", 1, 4096);
  *     checkpoint_add_params(&c, &params);              checkpoint_get_params(&c, &params);
- *     checkpoint_write(&c, "model.safetensors");       checkpoint_free(&c);
+ *     checkpoint_write(&c, folder, "model.safetensors");   checkpoint_free(&c);
  *
  * The file appears whole or not at all (output.h). Reading dies, naming the file, on anything that is no such file, is cut
  * short, or lacks what is asked of it. Tensors are F32 with one or two dimensions; one of [n] is read as (1,n).           */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const preset_names[PRESETS] = { "quick", "default", "reference" };
 enum { FIRST = 1000, HELP = 2000, PRESET };    /* what getopt returns: FIRST + index in the table, so never a letter */
@@ -102,6 +103,13 @@ static void pass(const Cli *cli, int argc, char **argv, const struct option *lon
     if (optind < argc) die("'%s': expected an option, which begins with --; --help lists them all", argv[optind]);
 }
 
+static void check_stdout(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) return;
+    fputs("standard output could not be written: is the disk full?\n", stderr);
+    _exit(2);
+}
+
 void cli_parse(const Cli *cli, int argc, char **argv, void *config)
 {
     struct option *longs = allocate((size_t)cli->count + 3, sizeof *longs);
@@ -111,6 +119,7 @@ void cli_parse(const Cli *cli, int argc, char **argv, void *config)
     longs[n++] = (struct option){ "preset", required_argument, NULL, PRESET };
     longs[n++] = (struct option){ "help", no_argument, NULL, HELP };
     program_name(argv[0]);
+    atexit(check_stdout);
     pass(cli, argc, argv, longs, NULL, &preset);
     memcpy(config, cli->presets[preset], cli->size);
     pass(cli, argc, argv, longs, config, &preset);

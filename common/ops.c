@@ -366,7 +366,7 @@ Var *(v_mean)(const char *where, Var *A)
 Var *(v_dropout)(const char *where, Var *A, double p, Rng *rng)
 {
     CHECK_AT(where, p >= 0 && p < 1, "dropout with probability %g", p);
-    if (p == 0 || !tape_records()) return A;
+    if (p == 0 || !tape_is_recording()) return A;
     Matrix mask = tape_matrix(SHAPE(A));
     uint32_t limit = (uint32_t)(p * 0x1p32);
     for (size_t i = 0; i < mat_size(mask); i++) mask.at[i] = rng_bits(rng) < limit ? 0 : (real)(1 / (1 - p));

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,10 +20,27 @@ struct Output {
 
 static Output *unfinished[MOST_OPEN];
 
-static void remove_unfinished(void)
+static void remove_unfinished(void)                /* also called by a signal: unlink is safe there */
 {
     for (int i = 0; i < MOST_OPEN; i++)
         if (unfinished[i]) unlink(unfinished[i]->partial);
+}
+
+static void remove_and_die(int signal_number)
+{
+    remove_unfinished();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+static void register_removal(void)
+{
+    static const int signals[] = { SIGTERM, SIGHUP, SIGPIPE, SIGABRT };
+    static bool registered;
+    if (registered) return;
+    registered = true;
+    atexit(remove_unfinished);
+    for (int i = 0; i < 4; i++) signal(signals[i], remove_and_die);
 }
 
 static Output **slot_of(const Output *out)
@@ -51,8 +70,7 @@ static void make_folder(const char *folder)
 
 Output *output_open(const char *folder, const char *name)
 {
-    static int registered;
-    if (!registered++) atexit(remove_unfinished);
+    register_removal();
     if (folder) make_folder(folder);
     Output *out = allocate(1, sizeof *out);
     int length = snprintf(out->path, sizeof out->path, "%s%s%s", folder ? folder : "", folder ? "/" : "", name);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Streams of the seed: parameter i draws from stream PARAM_STREAM + the hash of its name. */
+/* The stream of the seed that a parameter draws from: the hash of its name. */
 static uint64_t stream_of(const char *name)
 {
     uint64_t hash = 14695981039346656037u;                               /* FNV-1a, 64 bits */

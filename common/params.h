@@ -78,7 +78,7 @@ Optim optim_adam(const Params *p, double lr, double decay);              /* β 0
 void  optim_step(Optim *o, Params *p);                                   /* one step down the gradients in p */
 void  optim_free(Optim *o);
 
-/* Learning rates for step 0 … total-1, as a part of the highest: warm-up in a straight line, then half a cosine to `low`.  */
+/* Learning rates for step 0 … total-1, as a part of the highest: warm-up in a straight line, then half a cosine towards `low`. */
 double schedule_cosine(long step, long warmup, long total, double low);
 
 #endif

@@ -12,16 +12,16 @@ double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static struct { double begun, shown; long total; } line;
+static struct { double begun, shown; long from, total; } line;
 
 void progress_line(const char *label, long done, long total, double loss)
 {
     double now = seconds_now();
     if (!isatty(STDERR_FILENO)) return;
-    if (line.total != total) line.begun = now, line.total = total, line.shown = 0;
+    if (line.total != total) line.begun = now, line.from = done, line.total = total, line.shown = 0;
     if (now - line.shown < 0.1) return;
     line.shown = now;
-    double left = done > 0 ? (now - line.begun) * (double)(total - done) / (double)done : 0;
+    double left = done > line.from ? (now - line.begun) * (double)(total - done) / (double)(done - line.from) : 0;
     fprintf(stderr, "\r%s %3.0f %%  loss %.4f  %d:%02d left \033[K", label, 100.0 * (double)done / (double)total, loss,
             (int)left / 60, (int)left % 60);
 }

@@ -9,7 +9,12 @@
 #ifndef WORKBOOK_REAL_H
 #define WORKBOOK_REAL_H
 
+#include <float.h>
 #include <math.h>
+
+#if defined __FAST_MATH__ || FLT_EVAL_METHOD != 0
+#error "same seed, same bytes: not with -ffast-math or -Ofast, nor where float is computed in another precision"
+#endif
 
 #ifdef REAL_DOUBLE
 typedef double real;

@@ -22,7 +22,8 @@ static Var *new_var(const char *op, const char *where)
 Var *v_const(Matrix m)
 {
     Var *v = new_var("const", "");
-    v->value = m;
+    v->value = mat_take(&tape.arena, m.rows, m.cols);
+    mat_copy(v->value, m);
     return v;
 }
 
@@ -102,7 +103,7 @@ void tape_free(void)
     arena_free(&tape.arena);
 }
 
-bool tape_records(void)
+bool tape_is_recording(void)
 {
     return !tape.silent;
 }

@@ -51,16 +51,16 @@ struct Var {
 
 /* ---- leaves: where values enter ------------------------------------------------------------------------------------ */
 
-/* Both return a Var that lives until tape_reset and views m, which must live as long and not change.                      */
-Var *v_const(Matrix m);                    /* no gradient: an input, a mask, a state carried over */
-Var *v_leaf(Matrix m);                     /* with a gradient, read from grad after tape_backward */
+Var *v_const(Matrix m);                    /* a copy of m, without a gradient: an input, a mask, a state carried over */
+Var *v_leaf(Matrix m);                     /* m itself, with a gradient (read grad after tape_backward). m must live until
+                                              tape_reset, and not change before the way back has read it               */
 
 /* ---- the way back -------------------------------------------------------------------------------------------------- */
 
 void tape_backward(Var *loss);             /* loss (1,1). Adds ∂loss/∂p to the gradient of every parameter p it came from */
 void tape_reset(void);                     /* ends the life of every Var made since the last reset                        */
 void tape_free(void);                      /* gives this thread's tape back to the system                                 */
-bool tape_records(void);
+bool tape_is_recording(void);
 bool tape_record(bool on);                 /* false: compute values only, as evaluation does. Returns what it was before  */
 
 size_t tape_bytes(void);                   /* the most that the tape has held at once, in bytes                           */

@@ -8,6 +8,7 @@
 #include "threads.h"
 #include "check.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -122,7 +123,7 @@ void threads_stop(void)
 
 void parallel_for(int n, int grain, LoopBody *body, void *arg)
 {
-    CHECK(n >= 0 && grain >= 1, "%d items in pieces of %d", n, grain);
+    CHECK(n >= 0 && grain >= 1 && grain < (INT_MAX - n) / MOST_THREADS, "%d items in pieces of %d", n, grain);
     if (n <= grain || pool.count <= 1 || in_loop) {
         if (n > 0) body(0, n, arg);
         return;

@@ -552,7 +552,7 @@ static void write_text(FILE *f, const Rnn *m, const Data *d, const Config *o, do
     int n, *ids = encode_prompt(d, o, &n);
     Matrix h = mat_new(1, m->H), next = mat_new(1, m->H);
     char room[UTF8_ROOM];
-    for (int i = 0; i < n + o->length; i++) {
+    for (int i = 0; i < n + o->length && !interrupted(); i++) {
         int id = i < n ? ids[i] : choose(m, h, temperature, &rng);
         rnn_step(m, &id, h, next);
         mat_copy(h, next);

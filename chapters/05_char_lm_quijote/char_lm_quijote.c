@@ -101,28 +101,48 @@ static double bits(double nats) { return nats / 0.69314718055994530942; }
 
 typedef struct { uint64_t key; int count, total, followers; } Gram;      /* as hw: c(hw); as h: c(h), d(h) */
 
-typedef struct { Gram *slot; size_t size; } Ngrams;
+typedef struct { Gram *slot; size_t size, used; } Ngrams;               /* never more than half full */
 
-/* The gram of the n symbols before `end`; an empty one with its key where there was none. */
-static Gram *gram_at(const Ngrams *g, const int *end, int n)
+/* The key of the n symbols before `end`. */
+static uint64_t gram_key(const int *end, int n)
 {
     uint64_t key = (uint64_t)n + 1;
     for (const int *id = end - n; id < end; id++) key = key * BASE + (uint64_t)*id;
+    return key;
+}
+
+/* The slot with this key, or the empty one where it belongs. */
+static Gram *gram_slot(const Ngrams *g, uint64_t key)
+{
     size_t i = (size_t)((key * 0x9e3779b97f4a7c15u) >> 20) % g->size;
     while (g->slot[i].key && g->slot[i].key != key) i = (i + 1) % g->size;
-    g->slot[i].key = key;
     return &g->slot[i];
+}
+
+static Gram *gram_add(Ngrams *g, uint64_t key)
+{
+    if (2 * g->used >= g->size) {
+        Ngrams larger = { .slot = allocate(2 * g->size + 1024, sizeof(Gram)), .size = 2 * g->size + 1024, .used = g->used };
+        for (size_t i = 0; i < g->size; i++)
+            if (g->slot[i].key) *gram_slot(&larger, g->slot[i].key) = g->slot[i];
+        free(g->slot);
+        *g = larger;
+    }
+    Gram *gram = gram_slot(g, key);
+    g->used += gram->key == 0;
+    gram->key = key;
+    return gram;
 }
 
 static Ngrams ngrams_count(Part train)
 {
-    size_t size = (size_t)train.n * 2 + 100000;                          /* twice the number of grams that a book makes */
-    Ngrams g = { .slot = allocate(size, sizeof(Gram)), .size = size };
+    Ngrams g = { 0 };
     for (int i = 0; i < train.n; i++)
         for (int n = 0; n < ORDERS && n <= i; n++) {
-            Gram *h = gram_at(&g, train.ids + i, n), *hw = gram_at(&g, train.ids + i + 1, n + 1);
+            bool first = gram_add(&g, gram_key(train.ids + i + 1, n + 1))->count++ == 0;
+            Gram *h = gram_add(&g, gram_key(train.ids + i, n));
             h->total++;
-            h->followers += hw->count++ == 0;
+            h->followers += first;
         }
     return g;
 }
@@ -134,9 +154,9 @@ static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
     for (int i = 0; i < part.n; i++) {
         double p = 1.0 / V;
         for (int n = 0; n < ORDERS; n++) {
-            const Gram *h = gram_at(g, part.ids + i, n);
+            const Gram *h = gram_slot(g, gram_key(part.ids + i, n));
             if (h->total > 0) {
-                const Gram *hw = gram_at(g, part.ids + i + 1, n + 1);
+                const Gram *hw = gram_slot(g, gram_key(part.ids + i + 1, n + 1));
                 p = (hw->count + h->followers * p) / (h->total + h->followers);      /* (2.2) */
             }
             loss[n] -= (double)r_log((real)p) / part.n;
@@ -456,7 +476,7 @@ static void describe_run(char *room, size_t size, const Config *o, const Data *d
     uint64_t hash = 14695981039346656037u;
     for (int i = 0; i < d->train.n + d->valid.n + d->test.n; i++) hash = (hash ^ (uint64_t)d->ids[i]) * 1099511628211u;
     snprintf(room, size, "seed %d, cell %s, layers %d, hidden %d, embedding %d, batch %d, window %d, steps %d, epochs %d, warmup %d, "
-             "reports %d, lr %g, clip %g, dropout %g, text %016llx", o->seed, o->cell, o->layers, o->hidden, o->embedding, o->batch,
+             "reports %d, lr %a, clip %a, dropout %a, text %016llx", o->seed, o->cell, o->layers, o->hidden, o->embedding, o->batch,
              o->window, o->steps, o->epochs, o->warmup, o->reports, o->lr, o->clip, o->dropout, (unsigned long long)hash);
 }
 
@@ -640,6 +660,7 @@ static int choose(Matrix logits, const Config *o, Choice *choice, real *p, Rng *
     Matrix P = mat_over(p, 1, V);
     real top = logits.at[0], tau = (real)(o->temperature > 1e-30 ? o->temperature : 1e-30);
     for (int v = 1; v < V; v++) top = logits.at[v] > top ? logits.at[v] : top;
+    if (!isfinite(top)) die("the model's numbers are not finite: its training has diverged; try a smaller --lr");
     for (int v = 0; v < V; v++) p[v] = (logits.at[v] - top) / tau;       /* - top: else a small τ would make infinities */
     mat_softmax(P, P, NULL);
     for (int v = 0; v < V; v++) choice[v] = (Choice){ v, p[v] };
@@ -660,7 +681,7 @@ static void write_sample(FILE *f, const Model *m, const Vocab *vocab, const Conf
     char room[UTF8_ROOM];
     Matrix logits = read_prompt(m, &s, ids, n);
     fputs(o->prompt, f);
-    for (int i = 0; i < o->length; i++) {
+    for (int i = 0; i < o->length && !interrupted(); i++) {
         int id = choose(logits, o, choice, p, &rng);
         fputs(utf8_of(vocab->code[id], room), f);
         logits = read_symbols(m, &s, &id);
@@ -771,18 +792,21 @@ static void write_beam(FILE *f, const Model *m, const Vocab *vocab, const Config
 {
     Beams b = beams_new(m, vocab, o, o->beam, length);
     char room[UTF8_ROOM];
-    for (int i = 0; i < length; i++) {
+    for (int i = 0; i < length && !interrupted(); i++) {
         Offer *offer = beams_offers(&b, m->V);
         beams_take(&b, m, offer, b.count * m->V < b.width ? b.count * m->V : b.width);
         free(offer);
     }
     fputs(o->prompt, f);
-    for (int i = 0; i < length; i++) fputs(utf8_of(vocab->code[b.text[0][i]], room), f);
+    for (int i = 0; i < b.length; i++) fputs(utf8_of(vocab->code[b.text[0][i]], room), f);
     fprintf(f, "\n          (log-probability %.2f)\n", b.log_p[0]);
     beams_free(&b);
 }
 
-static bool is_letter(uint32_t c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0xc0; }
+static bool is_letter(uint32_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0x24f && c != 0xd7 && c != 0xf7);
+}
 
 typedef struct { double p; char word[LONGEST_WORD * UTF8_ROOM]; } Word;
 
@@ -983,7 +1007,7 @@ static void judge(Trainer *t, Curve *curve, const Data *d, const Config *o, Resu
     add_row(curve, t, o, "test", result[n - 1].test);
     if (o->dynamic && !interrupted()) {
         result[n++] = (Result){ "learning as it reads", NONE, dynamic_loss(m, o, d->test) };
-        memcpy(m->params.value, t->best, m->params.size * sizeof(real));
+        if (t->best_loss < INFINITY) memcpy(m->params.value, t->best, m->params.size * sizeof(real));
     }
     write_results(o, result, n);
 }
@@ -1005,9 +1029,9 @@ static void train_and_save(Model *m, Vocab *vocab, const Config *o)
     if (o->resume) trainer_resume(&trainer, &data, o, &curve);
     else add_row(&curve, &trainer, o, "valid", part_loss(m, data.valid, o->batch, o->window));
     train(&trainer, &curve, &data, o);
-    judge(&trainer, &curve, &data, o, result);
+    if (!interrupted()) judge(&trainer, &curve, &data, o, result);
     curve_close(&curve);
-    model_save(m, &data.vocab, folder, name);
+    if (!interrupted()) model_save(m, &data.vocab, folder, name);
     if (o->leak && !interrupted()) show_leak(m, &data, o);
     if (o->depth && !interrupted()) compare_depths(&data, o);
     trainer_free(&trainer);
