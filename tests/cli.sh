@@ -36,8 +36,24 @@ expect_nothing() {
 run() {
     case $chapter in
     01*) "$program" --preset quick --epochs 1 --train 64 --test 16 --batch 16 --window 8 --hidden 4 --length 5 "$@" ;;
-    *)   "$program" --preset quick --steps 4 --reports 2 --batch 4 --window 8 --hidden 4 --embedding 4 --length 5 "$@" ;;
+    05*) "$program" --preset quick --steps 4 --reports 2 --batch 4 --window 8 --hidden 4 --embedding 4 --length 5 \
+        --leak 2 --depth 1 "$@" ;;
     esac
+}
+
+# The sample that was drawn as the options say, of those in a folder's samples.txt.
+told() {
+    case $chapter in
+    01*) sed -n 's/^sampled *//p' "$1/samples.txt" ;;
+    *)   awk '/^--- / { other = !/drawn as told/; next } !other' "$1/samples.txt" ;;
+    esac >"$1/told"
+}
+
+same_sample() {
+    told "$2"
+    told "$3"
+    expect "$1" cmp "$2/told" "$3/told"
+    expect "$1: there is one" test -s "$2/told"
 }
 
 snapshot() {
@@ -52,9 +68,11 @@ one_line() {
     elif ! grep -qF -e "$2" err || ! grep -qF -e "$3" err; then fail "$4: '$2' or '$3' is not named: $(cat err)"
     elif [ "$(snapshot)" != "$before" ]; then
         fail "$4: earlier results in --out have changed"
-        before=$(snapshot)
-    else pass
+    else
+        pass
+        return
     fi
+    before=$(snapshot)
 }
 
 # refuse NEEDLE ALSO ARGUMENT …
@@ -76,7 +94,8 @@ help_test() {
     "$program" --help >help 2>err
     expect "--help exits 0" test $? -eq 0
     expect "--help is silent on stderr" test ! -s err
-    for option in preset help seed threads out $(sed -n 's/.*{ "\([a-z0-9-]*\)", OPTION_.*/\1/p' "$root/chapters/$chapter"/*.c); do
+    in_source=$(sed -n 's/.*{ "\([a-z0-9-]*\)", OPTION_.*/\1/p' "$root/chapters/$chapter"/*.c)
+    for option in preset help seed threads out $in_source; do
         expect "--help names --$option" grep -q "^  --$option " help
     done
     expect "--help lists some options" test "$(options | wc -l)" -gt 10
@@ -135,6 +154,7 @@ options_test() {
     refuse stray stray --seed 3 stray --seed 4
     refuse --preset fast --preset fast
     refuse --preset Quick --preset Quick
+    if grep -q '^cell ' list; then refuse transformer --cell --cell transformer; fi
 }
 
 # ---- files ------------------------------------------------------------------------------------------------------------
@@ -183,12 +203,13 @@ limited() {
 }
 
 full_disk_test() {
+    if [ -e keep/model.safetensors ]; then cp keep/model.safetensors earlier.safetensors; fi
     limited 0
     one_line "$status" "$tmp/keep/" ' ' "a full disk"
     grep -q '^save ' list || return
     limited 4 --hidden 32
     before=$(snapshot)                                           # the curve found room, the model did not
-    one_line "$status" model.safetensors ' ' "a disk too full for the model"
+    one_line "$status" .safetensors ' ' "a disk too full for the model"
     expect_nothing "a disk too full for the model: an unfinished file is left" "$(find "$tmp/keep" -name '*.partial')"
     expect "the earlier model is there" cmp keep/model.safetensors earlier.safetensors
 }
@@ -225,7 +246,7 @@ model_test() {
     expect "--save FILE leaves none in --out" test ! -e one/model.safetensors
     run --out two --load saved --seed 9 --length 60 >log 2>err
     expect "--load FILE: $(cat err)" test $? -eq 0 -a ! -s err
-    expect "a loaded model writes what the saved one wrote" cmp one/samples.txt two/samples.txt
+    same_sample "a loaded model writes what the saved one wrote" one two
     expect "--load trains nothing" test ! -e two/curve.csv
 
     # Symbols that mean something to a reader of text or JSON must come back as symbols; so must a CR and an LF that
@@ -235,7 +256,7 @@ model_test() {
     expect "a corpus of odd symbols: $(cat err)" test $? -eq 0
     run --prompt a --out two --load odd --length 60 >log 2>err
     expect "a model of odd symbols loads: $(cat err)" test $? -eq 0
-    expect "and writes the same" cmp one/samples.txt two/samples.txt
+    same_sample "and writes the same" one two
 }
 
 # ---- results ----------------------------------------------------------------------------------------------------------
@@ -249,7 +270,7 @@ curve_check() {
         next
     }
     NF != 10 { print "cells: " $0; next }
-    $1 !~ /^[a-z0-9_]+$/ || $2 !~ /^[0-9]+$/ || $3 !~ /^[0-9]+$/ || $4 !~ /^[0-9]+$/ || $5 !~ /^[0-9]+$/ { print "form: " $0 }
+    $1 !~ /^[a-z0-9_-]+$/ || $2 !~ /^[0-9]+$/ || $3 !~ /^[0-9]+$/ || $4 $5 !~ /^[0-9][0-9]+$/ { print "form: " $0 }
     $6 !~ /^(train|valid|test|baseline)$/ { print "split: " $0 }
     !number($7) || !number($8) || ($9 != "" && !number($9)) || ($10 != "" && !number($10)) { print "number: " $0; next }
     { p = exp($7); if ($8 < p * (1 - 1e-5) || $8 > p * (1 + 1e-5)) print "perplexity: " $0 }
@@ -278,9 +299,7 @@ results_test() {
     expect "temperature 0: $(cat err)" test $? -eq 0
     run --temperature 1e-40 --out cool >log 2>err
     expect "a temperature of nearly 0: $(cat err)" test $? -eq 0
-    sed 's/^sampled *//' cold/samples.txt | tail -n 1 >cold.txt
-    sed 's/^sampled *//' cool/samples.txt | tail -n 1 >cool.txt
-    expect "a temperature of nearly 0 is as good as 0" cmp cold.txt cool.txt
+    same_sample "a temperature of nearly 0 is as good as 0" cold cool
 }
 
 # One stream and the shortest corpus that is allowed, and a few longer ones: every part must still have a piece to measure.
@@ -294,13 +313,17 @@ least_test() {
         allowed=$((allowed + 1))
         expect_nothing "a corpus of $n symbols, --batch 1 --window 2" \
             "$(curve_check "least$n/curve.csv" 0 2>&1 | grep -v '^start' | sed -n 1p)"
+        if [ -e "least$n/results.csv" ]; then
+            expect_nothing "results of a corpus of $n symbols" "$(grep -E 'nan|inf' "least$n/results.csv")"
+        fi
     done
     expect "some of those corpora are long enough" test $allowed -gt 3
 }
 
 # ---- Ctrl-C -----------------------------------------------------------------------------------------------------------
 
-# interrupt MS ARGUMENT …: Ctrl-C so long after curve.csv was begun
+# interrupt MS ARGUMENT …: Ctrl-C so long after curve.csv was begun, or after the first $await was there
+await=curve.csv.partial
 interrupt() {
     delay=$1
     shift
@@ -313,12 +336,14 @@ interrupt() {
 }
 
 spawn_program() {
-    ./spawn_int stopped/curve.csv.partial "$delay" "$saved_program" "$@"
+    ./spawn_int "stopped/$await" "$delay" "$saved_program" "$@"
 }
 
 interrupt_test() {
     for ms in 0 50 300; do
-        if grep -q '^steps ' list; then interrupt $ms --epochs 1000000 --steps 1000000000; else interrupt $ms --epochs 1000000; fi
+        set -- --epochs 1000000
+        if grep -q '^steps ' list; then set -- "$@" --steps 1000000000; fi
+        interrupt $ms "$@"
         expect "Ctrl-C after $ms ms: status $status, expected 130: $(head -n 3 err)" test "$status" -eq 130
         expect "Ctrl-C after $ms ms: silent on stderr" test ! -s err
         if [ -e stopped/curve.csv ]; then
@@ -328,12 +353,45 @@ interrupt_test() {
         fi
     done
     grep -q '^load ' list || return
-    interrupt 0 --steps 1000000 --hidden 512 --batch 1 --window 64
+    case $MODE in debug) wide=64 ;; *) wide=512 ;; esac
+    interrupt 0 --steps 1000000 --hidden $wide --batch 1 --window 64
     expect "Ctrl-C before the first step: status $status, expected 130" test "$status" -eq 130
     expect "Ctrl-C before the first step: the model is not all zeros" \
         test "$(tail -c 20000 stopped/model.safetensors | tr -d '\000' | wc -c)" -gt 1000
     run --load stopped/model.safetensors --out two >log 2>err
     expect "the model of a run that was stopped loads: $(cat err)" test $? -eq 0
+}
+
+# A run that was stopped, and resumed, has the bytes of one that was not.
+resume_test() {
+    grep -q '^resume ' list || return
+    for cell in rnn gru lstm; do
+        set -- --steps 3000 --epochs 1000 --reports 7 --hidden 16 --dropout 0.1 --layers 2 --cell $cell
+        run --seed 6 --out whole "$@" >log 2>err
+        expect "$cell: a run to compare with: $(cat err)" test $? -eq 0
+        await=checkpoint.safetensors
+        interrupt 1 "$@"
+        await=curve.csv.partial
+        expect "$cell: Ctrl-C: status $status, expected 130" test "$status" -eq 130
+        cp stopped/checkpoint.safetensors stopped.$cell
+        run --seed 6 --out resumed --resume stopped.$cell "$@" >log 2>err
+        expect "$cell: --resume: $(cat err)" test $? -eq 0 -a ! -s err
+        for file in curve.csv samples.txt results.csv model.safetensors; do
+            expect "$cell: stopped and resumed, $file" cmp whole/$file resumed/$file
+        done
+    done
+    before=$(snapshot)
+    refuse stopped.lstm run --resume stopped.lstm
+    for file in missing folder empty garbage cut other keep/model.safetensors; do
+        refuse "$file" "$file" --resume "$file"
+    done
+    # Nothing was done yet, but the place in the text is before its beginning, or the last report was at step 4.
+    run --out stopped >log 2>err
+    for other in '0 1 0 -9' '0 1 4 32'; do
+        sed "s/\"progress\":\"4 1 4 32/\"progress\":\"$other/" stopped/checkpoint.safetensors >forged
+        expect "a checkpoint can be forged" test "$(cmp -s forged stopped/checkpoint.safetensors; echo $?)" -eq 1
+        refuse forged forged --resume forged
+    done
 }
 
 # ---- all of it --------------------------------------------------------------------------------------------------------
@@ -354,7 +412,6 @@ test_chapter() {
     rm -rf keep
     run --out keep --seed 77 >log 2>err
     expect "a run to be kept: $(cat err)" test $? -eq 0
-    if [ -e keep/model.safetensors ]; then cp keep/model.safetensors earlier.safetensors; fi
     before=$(snapshot)
     help_test
     options_test
@@ -365,6 +422,7 @@ test_chapter() {
     results_test
     least_test
     interrupt_test
+    resume_test
     full_disk_test
 }
 
@@ -373,5 +431,7 @@ expect "spawn_int is compiled" "${CC:-cc}" -std=c11 -D_POSIX_C_SOURCE=200809L -o
 test_chapter 01_rnn_scratch
 test_chapter 05_char_lm_quijote
 
-if [ $skipped -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+tally="$passed passed, $failed failed"
+[ $skipped -gt 0 ] && tally="$tally, $skipped skipped"
+echo "$tally"
 [ $failed -eq 0 ]

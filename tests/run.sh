@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs all tests: every tests/test_*.c as it was built in this mode (test_gradients in double precision only), then every
-# other script beside this one. `make test` calls it with MODE and CC in the environment, when all is built.
+# Runs all tests: every tests/test_*.c as it was built in this mode (test_gradients in double precision only, those of cells
+# and chapters in both), then every other script beside this one. `make test` calls it with MODE and CC in the
+# environment, when all is built.
 #
 # A test says "N passed, N failed" or "N passed, N failed, N skipped" on a line of its own. The sum of these is the last
 # line here. A test that does not say it, or says that none failed and ends with another status than 0, has failed.
@@ -36,14 +37,17 @@ run() {
         set -- "$1" $(($2 + 1)) "$3"
     fi
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
-    printf '%-22s %5d passed %4d failed %3d skipped %4d s\n' "$name" "$1" "$2" "$3" $seconds
+    printf '%-24s %5d passed %4d failed %3d skipped %4d s\n' "$name" "$1" "$2" "$3" $seconds
     if [ "$2" -gt 0 ]; then sed 's/^/    /' "$log"; else sed -n 's/^skipped:/    skipped:/p' "$log"; fi
 }
 
 for source in tests/test_*.c; do
     name=$(basename "$source" .c)
     case $name in
-    test_gradients) run "$name" build/double/test_gradients ;;
+    test_gradients) run "$name, double" build/double/test_gradients ;;
+    test_cells | test_chapter*)
+        run "$name" "$bin/$name"
+        run "$name, double" "build/double/$name" ;;
     *) run "$name" "$bin/$name" ;;
     esac
 done
@@ -51,5 +55,7 @@ for script in tests/*.sh; do
     case $script in tests/run.sh) ;; *) run "$(basename "$script")" sh "$script" ;; esac
 done
 
-if [ $skipped -gt 0 ]; then echo "$passed passed, $failed failed, $skipped skipped"; else echo "$passed passed, $failed failed"; fi
+tally="$passed passed, $failed failed"
+[ $skipped -gt 0 ] && tally="$tally, $skipped skipped"
+echo "$tally"
 [ $failed -eq 0 ]

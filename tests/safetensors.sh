@@ -79,7 +79,8 @@ from safetensors import safe_open
 with safe_open(sys.argv[1], framework="numpy") as f:
     meta, shapes = f.metadata(), {name: f.get_tensor(name).shape for name in f.keys()}
 V, D, H = len(meta["vocab"]), int(meta["embedding"]), int(meta["hidden"])
-assert shapes["embedding"] == (V, D) and shapes["lstm.Wh"] == (H, 4 * H), (V, D, H, shapes)
+recurrent = [shape for name, shape in shapes.items() if name.endswith("Wh")]
+assert shapes["embedding"] == (V, D) and recurrent and all(s[0] == H for s in recurrent), (V, D, H, shapes)
 ' out/model.safetensors
 fi
 

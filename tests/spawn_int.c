@@ -2,7 +2,7 @@
  *
  * Starts PROGRAM with SIGINT as a terminal's user has it (a shell without job control starts its background jobs with SIGINT
  * ignored), waits until FILE exists and MS milliseconds more, sends SIGINT, and ends as PROGRAM does: with its status, or
- * 128 and the signal's number. 124: FILE did not come; 125: PROGRAM ended before the signal; 126: it did not end after it. */
+ * 128 and the signal's number. 124: FILE did not come; 125: PROGRAM ended before the signal; 126: it did not end.  */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -25,9 +25,9 @@
 
 /* A child takes ten times as long under the sanitizers. */
 #if defined __SANITIZE_ADDRESS__ || HAS_FEATURE(address_sanitizer)
-enum { MUTATIONS = 600 };
+enum { MUTATIONS = 400 };
 #else
-enum { MUTATIONS = 4000 };
+enum { MUTATIONS = 2500 };
 #endif
 
 enum { FILE_ROOM = 1 << 17, PATH_ROOM = 256 };
