@@ -8,6 +8,14 @@ beside it: out/01_rnn_scratch/curve.csv gives curve.png and curve.svg there.
 
     curve.csv         loss and perplexity during training, one row a measurement
     activations.csv   activation functions and their slopes
+    gradients.csv     gradient norm against lag, a line for each spectral radius
+    normality.csv     the same for three matrices of one radius
+    truncation.csv    error and memory of truncated backpropagation
+    randomized.csv    the mean of randomized gradients and its standard error
+    league.csv        networks compared at equal width, parameters and time
+    predictions.csv   a series of numbers, real and predicted
+    recall.csv        recall of a symbol against the lag
+    shares.csv        the share of a gradient that arrives, against the lag
 
 Other CSV files are left alone.  A malformed file costs one line on stderr and
 the exit status 2, after all the others have been drawn.
@@ -540,11 +548,325 @@ def draw_activation(panel, rows):
 
 
 # ---------------------------------------------------------------------------
+# league.csv: networks compared with one thing held equal.  The comparison at
+# equal seconds differs from run to run and so has a file of its own beside it.
+
+LEAGUE_COLUMNS = {"comparison": name, "model": name, "seed": text,
+                  "hidden": number, "parameters": number, "epoch": number,
+                  "train": number, "test": number, "best_test": number,
+                  "best_epoch": number}
+LEAGUE_TITLES = {"hidden": "equal width", "parameters": "equal parameters",
+                 "seconds": "equal time"}
+LEAGUE_ENTRIES = {      # column -> marker, size, filled or not, legend
+    "test": (None, MARKER_SIZE + 1, True, "test"),      # None: the model's own
+    "train": ("o", MARKER_SIZE - 1, False, "training"),
+    "best_test": ("_", MARKER_SIZE + 5, True, "lowest test on the way"),
+}
+
+
+def draw_league(path: Path) -> Figure:
+    """A panel for each comparison, a column of marks in it for each network."""
+    rows = read_table(path, LEAGUE_COLUMNS)
+    timed = path.with_name("league_seconds.csv")
+    if timed.exists():
+        rows += read_table(timed, LEAGUE_COLUMNS)
+    comparisons = distinct(row["comparison"] for row in rows)
+    looks = model_looks(distinct(row["model"] for row in rows))
+    height = 3.1
+    figure = Figure(figsize=(WIDTH, height))
+    panels = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
+    for panel, comparison in zip(panels, comparisons):
+        draw_comparison(panel, [row for row in rows
+                                if row["comparison"] == comparison], looks)
+        panel.set_title(LEAGUE_TITLES.get(comparison, comparison), loc="left")
+    panels[0].set_ylabel("perplexity")
+    figure.subplots_adjust(left=0.5 / WIDTH, right=1 - 0.12 / WIDTH,
+                           bottom=1.05 / height, top=1 - 0.55 / height,
+                           wspace=0.08)
+    handles = [Line2D([], [], color="0.3", linestyle="", marker=marker or "s",
+                      markersize=size, label=label,
+                      markerfacecolor="0.3" if filled else "white")
+               for marker, size, filled, label in LEAGUE_ENTRIES.values()]
+    figure.legend(handles=handles, loc="lower center", ncol=len(handles),
+                  borderaxespad=0.2)
+    write_title(figure, path, "under the names: width, parameters, epochs")
+    return figure
+
+
+def draw_comparison(panel, rows, looks):
+    models = distinct(row["model"] for row in rows)
+    for row in rows:
+        place, (colour, own) = models.index(row["model"]), looks[row["model"]]
+        panel.plot([place, place], [row["train"], row["test"]], color=colour,
+                   linewidth=1)
+        for column, (marker, size, filled, _) in LEAGUE_ENTRIES.items():
+            panel.plot([place], [row[column]], marker=marker or own,
+                       markersize=size, color=colour,
+                       markerfacecolor=colour if filled else "white")
+    labels = [league_label([row for row in rows if row["model"] == model][0])
+              for model in models]
+    panel.set_xticks(range(len(models)), labels)
+    panel.set_xlim(-0.6, len(models) - 0.4)
+    panel.grid(visible=False, axis="x")
+    panel.yaxis.set_major_locator(MaxNLocator(8, steps=ROUND))
+
+
+def league_label(row):
+    """As many lines for all: a name has two, the first of which may be empty."""
+    first, _, second = row["model"].partition("_")
+    return "\n".join((first if second else "", second or first,
+                      f"{row['hidden']:.0f}", f"{row['parameters']:,.0f}",
+                      f"{row['epoch']:.0f}"))
+
+
+# ---------------------------------------------------------------------------
+# recall.csv and shares.csv: what is left of something after so many steps
+
+VARIANTS = {                # what follows the model's name -> dashes, marker
+    "": ("-", "o"), "grown": ((0, (4, 1.8)), "o"), "bias0": ((0, (1, 1.5)), "s"),
+    "bias1": ((0, (4, 1.8)), "^"), "bias5": ("-", "D"),
+}
+
+
+def draw_recall(path: Path) -> Figure:
+    return draw_against_lag(path, "accuracy", "accuracy")
+
+
+def draw_shares(path: Path) -> Figure:
+    return draw_against_lag(path, "share", "share of the gradient (log scale)")
+
+
+def draw_against_lag(path: Path, column: str, label: str) -> Figure:
+    """A line for each model; variants, as rnn_grown, have the model's colour."""
+    rows = read_table(path, {"model": name, "lag": number, column: number})
+    models = [model for model in distinct(row["model"] for row in rows)
+              if model != "chance"]
+    figure = Figure(figsize=(WIDTH, 3.6))
+    panel = figure.add_axes([0.6 / WIDTH, 0.85 / 3.6, (WIDTH - 0.8) / WIDTH, 2.35 / 3.6])
+    if column == "share":
+        panel.set_yscale("log")         # a share lost at each step: a straight line
+    else:
+        panel.set_xscale("log")
+    for model in models + ["chance"]:
+        points = sorted((row["lag"], row[column]) for row in rows
+                        if row["model"] == model)
+        if points:
+            panel.plot(*zip(*points), label=model, **variant_look(model))
+    panel.set_xlabel("lag (steps between the symbol and the question)")
+    panel.set_ylabel(label)
+    panel.xaxis.set_major_locator(FixedLocator(distinct(row["lag"] for row in rows)))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda lag, _: f"{lag:g}"))
+    figure.legend(loc="lower center", ncol=4, borderaxespad=0.2, handlelength=2.8,
+                  columnspacing=2.0, labelspacing=0.3)
+    write_title(figure, path)
+    return figure
+
+
+def variant_look(model: str) -> dict:
+    """lstm_bias5_alone: an LSTM's colour, the variant's dashes, a thin line."""
+    if model == "chance":
+        return {"color": BASELINE_GREY, "linestyle": (0, (1, 1.5)), "linewidth": 0.8}
+    family, _, variant = model.removesuffix("_alone").partition("_")
+    dashes, marker = VARIANTS.get(variant, VARIANTS[""])
+    alone = model.endswith("_alone")
+    colour = MODEL_LOOKS.get(family, (BASELINE_GREY,))[0]
+    return {"color": colour, "linestyle": dashes, "marker": marker,
+            "linewidth": 0.7 if alone else 1.4, "markersize": MARKER_SIZE,
+            "markerfacecolor": "white" if alone else colour,
+            "markeredgecolor": colour if alone else "white", "markeredgewidth": 0.6}
+
+
+# ---------------------------------------------------------------------------
+# predictions.csv: a series of numbers, real and predicted
+
+PREDICTION_COLUMNS = {"task": name, "scaling": name, "position": number,
+                      "real": number, "predicted": number}
+
+
+def draw_predictions(path: Path) -> Figure:
+    """A panel for each task and scaling."""
+    rows = read_table(path, PREDICTION_COLUMNS)
+    tasks = distinct(row["task"] for row in rows)
+    scalings = distinct(row["scaling"] for row in rows)
+    height = 0.85 + 1.5 * len(tasks)
+    figure = Figure(figsize=(WIDTH, height))
+    for i, task in enumerate(tasks):
+        for j, scaling in enumerate(scalings):
+            panel = figure.add_subplot(len(tasks), len(scalings),
+                                       i * len(scalings) + j + 1)
+            draw_prediction(panel, [row for row in rows
+                                    if (row["task"], row["scaling"]) == (task, scaling)])
+            panel.set_title(f"{task.replace('_', '-')}, {scaling} numbers", loc="left")
+            if i == len(tasks) - 1:
+                panel.set_xlabel("position in the series")
+    figure.subplots_adjust(left=0.5 / WIDTH, right=1 - 0.12 / WIDTH,
+                           bottom=0.65 / height, top=1 - 0.5 / height,
+                           wspace=0.25, hspace=0.4)
+    handles = [Line2D([], [], color="0.6", linewidth=3, label="real"),
+               Line2D([], [], color=MODEL_LOOKS["lstm"][0], marker=".",
+                      linestyle="none", label="predicted, held-out windows")]
+    figure.legend(handles=handles, loc="lower center", ncol=2, borderaxespad=0.2)
+    write_title(figure, path)
+    return figure
+
+
+def draw_prediction(panel, rows):
+    ends = [(min if end == 0 else max)(rows, key=lambda row: row["position"])
+            for end in (0, 1)]
+    panel.plot([row["position"] for row in ends], [row["real"] for row in ends],
+               color="0.8", linewidth=1, zorder=1)
+    panel.plot([row["position"] for row in rows], [row["real"] for row in rows],
+               color="0.6", marker="s", markersize=3.5, linestyle="none", zorder=1.5)
+    panel.plot([row["position"] for row in rows],
+               [row["predicted"] for row in rows], color=MODEL_LOOKS["lstm"][0],
+               marker=".", markersize=2.5, linestyle="none")
+    panel.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    panel.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+
+
+# ---------------------------------------------------------------------------
+# gradients.csv and normality.csv: how long a gradient is, so many steps back
+
+GRADIENT_COLUMNS = {"radius": number, "lag": number, "norm": number}
+NORMALITY_COLUMNS = {"matrix": name, "lag": number, "norm": number}
+LINE_LOOKS = list(MODEL_LOOKS.values())
+
+
+def draw_gradients(path: Path) -> Figure:
+    """A line a radius; dashed, the radius to the power of the lag."""
+    rows = read_table(path, GRADIENT_COLUMNS)
+    figure, panel = one_panel()
+    draw_lags(panel, rows, "radius", lambda radius: f"\u03c1 = {radius:g}")
+    for radius in distinct(row["radius"] for row in rows):
+        lags = sorted({row["lag"] for row in rows})
+        panel.plot(lags, [radius ** lag for lag in lags], color="0.25",
+                   linestyle=(0, (2, 2)), linewidth=0.8, zorder=3)
+    write_title(figure, path, "dashed: \u03c1 to the power of the lag")
+    return figure
+
+
+def draw_normality(path: Path) -> Figure:
+    figure, panel = one_panel()
+    draw_lags(panel, read_table(path, NORMALITY_COLUMNS), "matrix", str)
+    write_title(figure, path)
+    return figure
+
+
+def draw_lags(panel, rows, column, label):
+    for place, value in enumerate(distinct(row[column] for row in rows)):
+        colour, marker = LINE_LOOKS[place % len(LINE_LOOKS)]
+        points = sorted((row["lag"], row["norm"]) for row in rows
+                        if row[column] == value)
+        panel.plot(*zip(*points), color=colour, linewidth=1.4, marker=marker,
+                   markersize=MARKER_SIZE, markeredgecolor="white",
+                   markeredgewidth=0.6, label=label(value),
+                   markevery=max(1, len(points) // 7))
+    panel.set_yscale("log")
+    panel.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    panel.set_xlabel("lag: steps back from the last state")
+    panel.set_ylabel("length of the gradient (log scale)")
+    panel.figure.legend(*panel.get_legend_handles_labels(), loc="lower center",
+                        ncol=len(panel.get_legend_handles_labels()[0]),
+                        borderaxespad=0.2, columnspacing=1.6)
+
+
+def one_panel():
+    """A figure with one panel, and room for the title and a legend."""
+    height = 3.3
+    figure = Figure(figsize=(WIDTH, height))
+    panel = figure.add_axes([0.62 / WIDTH, 0.72 / height,
+                             1 - 0.8 / WIDTH, 1 - 1.1 / height])
+    return figure, panel
+
+
+# ---------------------------------------------------------------------------
+# truncation.csv: what cutting every k steps does to gradient and memory
+
+TRUNCATION_COLUMNS = {"k": number, "error": number, "cosine": number,
+                      "tape_bytes": number}
+
+
+def draw_truncation(path: Path) -> Figure:
+    rows = sorted(read_table(path, TRUNCATION_COLUMNS), key=lambda row: row["k"])
+    height = 2.9
+    figure = Figure(figsize=(WIDTH, height))
+    error, memory = figure.subplots(1, 2)
+    lines = ((error, "error", 1, "#D55E00", "s", "error / length of the gradient"),
+             (error, "cosine", 1, "#0072B2", "o", "cosine"),
+             (memory, "tape_bytes", 1e6, "#0072B2", "o", "tape"))
+    for panel, column, unit, colour, marker, label in lines:
+        panel.plot([row["k"] for row in rows],
+                   [row[column] / unit for row in rows], color=colour,
+                   linewidth=1.4, marker=marker, markersize=MARKER_SIZE,
+                   markeredgecolor="white", markeredgewidth=0.6, label=label)
+    for panel in (error, memory):
+        ticks = [row["k"] for row in rows]
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_locator(FixedLocator(ticks))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
+        panel.set_xlabel("k: steps between two cuts (log scale)")
+    error.set_ylim(bottom=0)
+    memory.set_yscale("log")
+    memory.set_ylabel("largest tape (MB, log scale)")
+    set_plain_ticks(memory)
+    figure.subplots_adjust(left=0.45 / WIDTH, right=1 - 0.12 / WIDTH,
+                           bottom=0.72 / height, top=1 - 0.38 / height,
+                           wspace=0.28)
+    figure.legend(*error.get_legend_handles_labels(), loc="lower left", ncol=2,
+                  borderaxespad=0.2, columnspacing=1.6)
+    write_title(figure, path)
+    return figure
+
+
+# ---------------------------------------------------------------------------
+# randomized.csv: the mean of n randomized gradients against the full one
+
+RANDOMIZED_COLUMNS = {"estimates": number, "error": number,
+                      "standard_error": number_or_empty, "fixed": number}
+
+
+def draw_randomized(path: Path) -> Figure:
+    rows = read_table(path, RANDOMIZED_COLUMNS)
+    figure, panel = one_panel()
+    lines = (("error", "#0072B2", "o", "-", "distance of the mean"),
+             ("standard_error", "0.25", None, (0, (2, 2)), "standard error"),
+             ("fixed", "#D55E00", None, "-", "always cut"))
+    for column, colour, marker, dashes, label in lines:
+        points = [(row["estimates"], row[column]) for row in rows
+                  if row[column] is not None]
+        if points:
+            panel.plot(*zip(*points), color=colour, linestyle=dashes,
+                       linewidth=1.4, marker=marker, markersize=MARKER_SIZE,
+                       markeredgecolor="white", markeredgewidth=0.6, label=label)
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:g}"))
+    panel.set_yscale("log")
+    set_plain_ticks(panel)
+    panel.set_xlabel("estimates in the mean (log scale)")
+    panel.set_ylabel("error / length (log scale)")
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=len(handles),
+                  borderaxespad=0.2)
+    write_title(figure, path)
+    return figure
+
+
+# ---------------------------------------------------------------------------
 # The known forms, and the program
 
 FORMS = {
     "activations": draw_activations,
     "curve": draw_curve,
+    "gradients": draw_gradients,
+    "league": draw_league,
+    "normality": draw_normality,
+    "predictions": draw_predictions,
+    "randomized": draw_randomized,
+    "recall": draw_recall,
+    "shares": draw_shares,
+    "truncation": draw_truncation,
 }
 
 

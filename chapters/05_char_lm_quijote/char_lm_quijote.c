@@ -6,7 +6,7 @@
  * its dashes, sentences that open and close; and a number, bits a character, by which it can be held against anything else
  * that predicts text.
  *
- *     run        make chapter-05                                        about @DEFAULT_SECONDS@ s on two cores
+ *     run        make chapter-05                                        less than a minute on two cores
  *     again      build/05_char_lm_quijote --load out/05_char_lm_quijote/model.safetensors --prompt "— ¿Qué gigantes?"
  *     writes     out/05_char_lm_quijote/curve.csv, results.csv, timing.csv, samples.txt, model.safetensors,
  *                checkpoint.safetensors
@@ -336,9 +336,20 @@ static double part_loss(const Model *m, Part part, int B, int T)
  * At every report the validation loss is measured, and the weights are put aside if it was the lowest so far. Training may
  * then go on as long as it likes: what is kept at the end is the best, not the last.
  *
- * In the default run on Don Quijote, bits a character:
+ * In the default run on Don Quijote (a GRU), bits a character:
  *
- * @TABLE@                                                                                                                  */
+ *     step          0     200     600    1000    1400    1800    2000
+ *     train             3.073   2.207   2.038   1.959   1.858   1.828
+ *     valid     6.551   2.423   2.182   2.052   1.973   1.916   1.904      and 1.900 on the test part
+ *
+ * It begins near log₂ 92 = 6.52, as it must. After 1,200 steps, 2.5 million symbols, it passes the best of the counters: 2.024
+ * on the validation part against 2.050 of the 5-gram, which has half a million counts, the network 150,300 numbers. Train and
+ * valid stay together almost to the end, because 4.1 million symbols are two readings of the book and a bit: there was no
+ * time to learn it by heart. On the embedded pastiche, 70,000 symbols read twenty times, they part: `QUIJOTE= make
+ * chapter-05` ends at @PTRAIN@ on training and @PVALID@ on validation.
+ *
+ * With `--cell lstm` and nothing else changed, the test part costs 2.154 bits, with `--cell rnn` 2.177. That is why the GRU is
+ * the default: of the three it learns fastest, and a minute is short.                                                      */
 typedef struct {
     Model *model;
     Optim optim;
@@ -545,13 +556,25 @@ static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *cu
 
 /* ## 7. How good is it? And one who goes on learning
  *
- * The test part is read once, with the best weights, and stands in one table with everything else (results.csv).
+ * The test part is read once, with the best weights, and stands in one table with everything else (results.csv). The default
+ * run on Don Quijote:
  *
- * A compressor such as PPMd, which needs 1.78 bits on nearly the same text, has an advantage over the frozen network: it goes
- * on counting while it compresses. When it has met "Altisidora" once, it knows her. The fair counterpart is dynamic evaluation
- * (Mikolov et al. 2010; Krause et al. 2018): predict a piece, pay for it, *then* learn from it, and go on to the next. No
- * symbol is learned from before it was predicted, so nothing is cheated. The text must then be read as one stream, in order,
- * with B = 1.                                                                                                              */
+ *     bits a character        valid     test
+ *     uniform                 6.524    6.524
+ *     1-gram                  4.396    4.407
+ *     2-gram                  3.323    3.322
+ *     3-gram                  2.765    2.761
+ *     4-gram                  2.312    2.311
+ *     5-gram                  2.050    2.042
+ *     gru                     1.904    1.900
+ *     learning as it reads             1.883
+ *
+ * The last line is another kind of test. A compressor such as PPMd, which needs 1.78 bits on nearly the same text, has an
+ * advantage over the frozen network: it goes on counting while it compresses. When it has met "Altisidora" once, it knows
+ * her. The fair counterpart is dynamic evaluation (Mikolov et al. 2010; Krause et al. 2018): predict a piece, pay for it,
+ * *then* learn from it, and go on to the next. No symbol is learned from before it was predicted, so nothing is cheated. The
+ * text must then be read as one stream, in order, with B = 1. (The learning rate, 2·10⁻⁴, was chosen on the validation part,
+ * where Adam with it was the best of five settings.)                                                                       */
 static double dynamic_loss(Model *m, const Config *o, Part part)
 {
     Reader r = reader_new(m, part, 1, part.n > 32 ? 32 : part.n - 1);
@@ -618,9 +641,15 @@ static void add_baselines(Curve *curve, const Data *d, Result *result)
  * The last finds a text that the model thinks likelier than greedy's, and it is duller still: the likeliest text is one that
  * nobody would write. Writing well is not the same as maximizing probability.
  *
- * From the default run on Don Quijote with `--prompt "— ¿Qué gigantes? —dijo Sancho"`:
+ * From the default run on Don Quijote with `--prompt "— ¿Qué gigantes? —dijo Sancho, "`:
  *
- * @SAMPLE@                                                                                                                 */
+ *     temperature 0.7   que por la hermosura que le había de escudero. Por cuando esta señora que hablándole que quiere
+ *                       gobernador que ellos en su pase con los remonos que no está en su deseo en efeto
+ *     temperature 1     que me lo menos, y haya me los cuento; pero, hombre a muy bien por tervida. Más había delante
+ *     the likeliest     y que no se había de ser en el mundo, que no se ha de ser de la mano de la Mancha
+ *     top-k 5           y no se hacía esta muestra que se he por si levantó a los caballeros si asigué
+ *     beam 8            que está en el mundo, que no hay más que le había d
+ *     words that follow y 26.9 %, que 24.4 %, no 2.9 %, señor 2.2 %, por 1.4 %                                            */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
     Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
@@ -948,9 +977,18 @@ static void show_leak(const Model *like, const Data *d, const Config *o)
 /* ## 10. A second detour: deep or wide?
  *
  * The same number of parameters can lie in one wide layer or in two or three narrow ones. The run trains all three for the
- * same number of steps (depth.csv); in the default run on Don Quijote:
+ * same number of steps (depth.csv). On Don Quijote, valid bits a character after 200 steps (the default) and after 1,500
+ * (`--depth 1500`):
  *
- * @DEPTH@                                                                                                                  */
+ *     layers  width  parameters     200    1500
+ *     1         126       74,730   2.643   2.038
+ *     2          79       74,531   3.362   2.186
+ *     3          63       74,982   4.396   2.736
+ *
+ * Deep loses here. 4.396 is what the frequencies of the symbols alone give: after 200 steps three layers have not even begun to
+ * use what they read, because a gradient that must pass three cells to reach the first is small and the layers above have
+ * nothing sensible to listen to yet. The lead melts with time, from 0.7 bits to 0.15 for two layers, and we do not know from
+ * this run where it ends. What it shows is that depth is not free: at equal parameters and little time, be wide.           */
 static size_t size_of(CellKind cell, int V, int D, int H, int layers)
 {
     size_t G = (size_t)cell_gates[cell], h = (size_t)H;
