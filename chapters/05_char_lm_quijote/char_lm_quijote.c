@@ -346,7 +346,7 @@ static double part_loss(const Model *m, Part part, int B, int T)
  * on the validation part against 2.050 of the 5-gram, which has half a million counts, the network 150,300 numbers. Train and
  * valid stay together almost to the end, because 4.1 million symbols are two readings of the book and a bit: there was no
  * time to learn it by heart. On the embedded pastiche, 70,000 symbols read twenty times, they part: `QUIJOTE= make
- * chapter-05` ends at @PTRAIN@ on training and @PVALID@ on validation.
+ * chapter-05` ends at 1.314 on training and 2.471 on validation, after a best of 2.370.
  *
  * With `--cell lstm` and nothing else changed, the test part costs 2.154 bits, with `--cell rnn` 2.177. That is why the GRU is
  * the default: of the three it learns fastest, and a minute is short.                                                      */
