@@ -66,11 +66,11 @@ Matrix mat_cols(Matrix m, int first, int count)
 enum {
     VECTOR = 64 / (int)sizeof(real),
 #ifdef __AVX512F__
-    SIZES = 3,                                     /* panels of 1, 2 and 4 vectors */
+    WIDEST = 4,                                    /* vectors across a tile */
 #else
-    SIZES = 1,
+    WIDEST = 1,
 #endif
-    PANEL = VECTOR << (SIZES - 1),
+    PANEL = WIDEST * VECTOR,
     ROWS = 6,
     DEPTH = 256,
 };
@@ -123,8 +123,9 @@ static void tile_##R##x##V(int k, Steps a, const real *b, int b_stride, real *c,
 TILES(1)
 #ifdef __AVX512F__
 TILES(2)
+TILES(3)
 TILES(4)
-static TileFn *const tiles[][ROWS] = { TILE_ROW(1), TILE_ROW(2), TILE_ROW(4) };
+static TileFn *const tiles[][ROWS] = { TILE_ROW(1), TILE_ROW(2), TILE_ROW(3), TILE_ROW(4) };
 #else
 static TileFn *const tiles[][ROWS] = { TILE_ROW(1) };
 #endif
@@ -203,15 +204,25 @@ static void panel_fetch(Panel *panel, real *room, const Product *x, int rows)
     (x->turn_b ? pack_turned : pack)(room, panel, x->B);
 }
 
-/* Rows i0 … i1 of C under one panel; `size` is its place in tiles[]. Where the tile does not lie in C as it is computed,
+/* to (rows, cols) = from (rows, cols), each with steps of its own */
+static void edge_copy(real *to, ptrdiff_t to_row, ptrdiff_t to_col, const real *from, ptrdiff_t row, ptrdiff_t col, int rows, int cols)
+{
+    if (to_col == 1 && col == 1)
+        for (int r = 0; r < rows; r++) memcpy(to + r * to_row, from + r * row, (size_t)cols * sizeof *to);
+    else
+        for (int j = 0; j < cols; j++)
+            for (int r = 0; r < rows; r++) to[r * to_row + j * to_col] = from[r * row + j * col];
+}
+
+/* Rows i0 … i1 of C under one panel. Where the tile does not lie in C as it is computed,
  * because C is turned or ends before the panel does, it goes through `edge`. */
-static void multiply_panel(const Product *x, const Panel *panel, int size, int i0, int i1)
+static void multiply_panel(const Product *x, const Panel *panel, int i0, int i1)
 {
     Into into = panel->p0 > 0 ? ADD : x->into;
     bool straight = x->C.col == 1 && panel->cols == panel->width;
     for (int i = i0; i < i1; i += ROWS) {
         int rows = i1 - i < ROWS ? i1 - i : ROWS;
-        TileFn *tile = tiles[size][rows - 1];
+        TileFn *tile = tiles[panel->width / VECTOR - 1][rows - 1];
         Steps a = { x->A.at + i * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col };
         real *c = x->c + i * x->C.row + panel->j0 * x->C.col;
         if (straight) {
@@ -219,32 +230,23 @@ static void multiply_panel(const Product *x, const Panel *panel, int size, int i
             continue;
         }
         _Alignas(64) real edge[ROWS * PANEL];
+        if (into == ADD) edge_copy(edge, panel->width, 1, c, x->C.row, x->C.col, rows, panel->cols);
         for (int j = 0; j < panel->cols; j++) PREFETCH(c + j * x->C.col);
-        for (int j = 0; j < panel->width && into == ADD; j++)
-            for (int r = 0; r < rows; r++)
-                edge[r * panel->width + j] = j < panel->cols ? c[r * x->C.row + j * x->C.col] : 0;
         tile(panel->depth, a, panel->at, panel->stride, edge, panel->width, into);
-        for (int j = 0; j < panel->cols; j++)
-            for (int r = 0; r < rows; r++) c[r * x->C.row + j * x->C.col] = edge[r * panel->width + j];
+        edge_copy(c, x->C.row, x->C.col, edge, panel->width, 1, rows, panel->cols);
     }
 }
 
-/* PANEL columns of C; a last, narrow part takes narrower panels, so that little is computed for nothing. */
+/* At most PANEL columns of C, under a panel no wider than they need. */
 static void multiply_block(const Product *x, int first, int last, int i0, int i1)
 {
     _Alignas(64) real room[DEPTH * PANEL];
-    Panel panel = { .j0 = first };
-    for (; panel.j0 < last; panel.j0 += panel.width) {
-        int vectors = (last - panel.j0 + VECTOR - 1) / VECTOR, size = 0;
-        while (size < SIZES - 1 && 2 << size <= vectors) size++;
-        panel.width = VECTOR << size;
-        panel.cols = last - panel.j0 < panel.width ? last - panel.j0 : panel.width;
-        int deepest = DEPTH * PANEL / panel.width;
-        for (panel.p0 = 0; panel.p0 < x->k; panel.p0 += panel.depth) {
-            panel.depth = x->k - panel.p0 < deepest ? x->k - panel.p0 : deepest;
-            panel_fetch(&panel, room, x, i1 - i0);
-            multiply_panel(x, &panel, size, i0, i1);
-        }
+    Panel panel = { .j0 = first, .cols = last - first, .width = (last - first + VECTOR - 1) / VECTOR * VECTOR };
+    int deepest = DEPTH * PANEL / panel.width;
+    for (; panel.p0 < x->k; panel.p0 += panel.depth) {
+        panel.depth = x->k - panel.p0 < deepest ? x->k - panel.p0 : deepest;
+        panel_fetch(&panel, room, x, i1 - i0);
+        multiply_panel(x, &panel, i0, i1);
     }
 }
 
@@ -573,9 +575,12 @@ void mat_sum_rows(Matrix b, Matrix A, Into into)
 {
     CHECK(b.rows == 1 && b.cols == A.cols, "b (%d,%d), A (%d,%d)", b.rows, b.cols, A.rows, A.cols);
     if (into == SET) mat_fill(b, 0);
-    for (int r = 0; r < A.rows; r++) {
-        const real *a = mat_row(A, r);
-        real *restrict sum = b.at;
-        for (int j = 0; j < A.cols; j++) sum[j] += a[j];
+    real *restrict sum = b.at;
+    int r = 0;
+    for (; r + 4 <= A.rows; r += 4) {              /* four at a time, in the same order: fewer trips of sum through memory */
+        const real *a0 = mat_row(A, r), *a1 = mat_row(A, r + 1), *a2 = mat_row(A, r + 2), *a3 = mat_row(A, r + 3);
+        for (int j = 0; j < A.cols; j++) sum[j] = sum[j] + a0[j] + a1[j] + a2[j] + a3[j];
     }
+    for (; r < A.rows; r++)
+        for (int j = 0; j < A.cols; j++) sum[j] += mat_row(A, r)[j];
 }
