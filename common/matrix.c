@@ -413,25 +413,26 @@ double sum_squares(const real *x, size_t n)
     return lane[0];
 }
 
-/* LANES rows at a time. Each goes through its columns LANES at a time, and its end, short of LANES, is worked on in `tail`,
- * filled up with -infinity, whose exp is exactly 0. What is left of a row then are LANES partial results; those of all rows
- * together are a square, which is turned and reduced for all rows at once. So nothing here is done one number at a time,
- * and each sum is still the one that sum_lanes would give. */
+/* LANES rows at a time. Each goes through its columns LANES at a time, which leaves it LANES partial results; those of all
+ * rows together are a square, which is turned and reduced for all rows at once. The columns at the end that are short of
+ * LANES lie turned in `tail`, so that there, too, LANES numbers are worked on together, one of each row. Nothing here is done
+ * one number at a time but moving the tail, and each sum is still the one that sum_lanes would give. */
 typedef struct {
     Matrix Y;                              /* the rows; Y.rows ≤ LANES */
-    int whole;                             /* columns before the tail  */
-    _Alignas(64) real tail[LANES][LANES], part[LANES][LANES];
+    int whole, rest;                       /* columns before the tail, and in it */
+    _Alignas(64) real part[LANES][LANES], tail[LANES][LANES];            /* part[row][lane], tail[column][row] */
 } Group;
 
 static void group_load(Group *g, Matrix A, const Matrix *mask)
 {
+    for (int l = 0; l < g->rest; l++)
+        for (int r = 0; r < LANES; r++) g->tail[l][r] = -INFINITY;
     for (int r = 0; r < g->Y.rows; r++) {
-        real *y = mat_row(g->Y, r), *tail = g->tail[r], *top = g->part[r];
+        real *y = mat_row(g->Y, r);
         const real *a = mat_row(A, r), *m = mask ? mat_row(*mask, r) : NULL;
-        for (int l = 0; l < LANES; l++) tail[l] = top[l] = -INFINITY;
         for (int j = 0; j < g->whole && m; j++) y[j] = m[j] == 0 ? -INFINITY : a[j];
         if (!m && y != a) memcpy(y, a, (size_t)g->whole * sizeof *y);
-        for (int j = g->whole; j < A.cols; j++) tail[j - g->whole] = m && m[j] == 0 ? -INFINITY : a[j];
+        for (int l = 0; l < g->rest; l++) g->tail[l][r] = m && m[g->whole + l] == 0 ? -INFINITY : a[g->whole + l];
     }
 }
 
@@ -455,12 +456,11 @@ static inline void block_scale(real *restrict y, real *restrict unused, real sca
     for (int l = 0; l < LANES; l++) y[l] *= scale;
 }
 
-/* work(y, part, s[r]) for every block y of every row r of the group */
+/* work(y, part, s[r]) for every whole block y of every row r of the group */
 #define EACH_BLOCK(work, g, s)                                                                                  \
     for (int r = 0; r < (g)->Y.rows; r++) {                                                                     \
         real *row = mat_row((g)->Y, r);                                                                         \
         for (int j = 0; j < (g)->whole; j += LANES) work(row + j, (g)->part[r], (s)[r]);                        \
-        work((g)->tail[r], (g)->part[r], (s)[r]);                                                               \
     }
 
 /* result[r] = op over the LANES partial results of row r, in pairs as IN_PAIRS takes them */
@@ -473,30 +473,45 @@ static inline void block_scale(real *restrict y, real *restrict unused, real sca
         memcpy(result, x, LANES * sizeof(real));                                                                \
     } while (0)
 
+static void fill_parts(Group *g, real x)
+{
+    for (int r = 0; r < LANES; r++)
+        for (int l = 0; l < LANES; l++) g->part[r][l] = x;
+}
+
 /* Y = exp(A - top), top the largest of each row; leaves the sums in total. */
 static void group_exp(Group *g, Matrix A, const Matrix *mask, real top[LANES], real total[LANES])
 {
     group_load(g, A, mask);
+    fill_parts(g, -INFINITY);
     EACH_BLOCK(block_top, g, top)
     REDUCE(top, g, LARGER);
+    for (int l = 0; l < g->rest; l++) block_top(g->tail[l], top, 0);
     for (int r = 0; r < LANES; r++) top[r] = top[r] == -INFINITY ? 0 : top[r];
-    memset(g->part, 0, sizeof g->part);
+    fill_parts(g, 0);
     EACH_BLOCK(block_exp, g, top)
+    for (int l = 0; l < g->rest; l++) {
+        for (int r = 0; r < LANES; r++) g->tail[l][r] = r_exp(g->tail[l][r] - top[r]);
+        for (int r = 0; r < LANES; r++) g->part[r][l] += g->tail[l][r];
+    }
     REDUCE(total, g, PLUS);
 }
 
 static void group_scale(Group *g, const real scale[LANES])
 {
     EACH_BLOCK(block_scale, g, scale)
-    for (int r = 0; r < g->Y.rows; r++)
-        memcpy(mat_row(g->Y, r) + g->whole, g->tail[r], (size_t)(g->Y.cols - g->whole) * sizeof(real));
+    for (int l = 0; l < g->rest; l++)
+        for (int r = 0; r < g->Y.rows; r++) mat_row(g->Y, r)[g->whole + l] = g->tail[l][r] * scale[r];
 }
 
 typedef struct { Matrix Y, A; const Matrix *mask; const int *target; real *loss; } Softmax;
 
 static void softmax_group(const Softmax *x, int first, int rows)
 {
-    Group g = { .Y = mat_rows(x->Y, first, rows), .whole = x->A.cols / LANES * LANES };
+    Group g;
+    g.Y = mat_rows(x->Y, first, rows);
+    g.whole = x->A.cols / LANES * LANES;
+    g.rest = x->A.cols - g.whole;
     Matrix A = mat_rows(x->A, first, rows), mask = x->mask ? mat_rows(*x->mask, first, rows) : A;
     real top[LANES] = { 0 }, total[LANES], scale[LANES], loss[LANES], chosen[LANES] = { 0 };
     for (int r = 0; r < rows && x->target; r++) {

@@ -308,10 +308,11 @@ static double rnn_forward(const Rnn *m, Unrolled *u)
  * **From L to o.** For one place with target y: L = -ln p[y] = ln Σ e^o[u] - o[y]. Differentiate with respect to o[v]: the
  * first term gives e^o[v] / Σ e^o[u], which is p[v]; the second gives -1 where v = y. So
  *
- *     doₜ = (pₜ - onehot(yₜ)) / (BT)                   (5.1)
+ *     doₜ = pₜ - onehot(yₜ)                            (5.1)
  *
  * What the network said, minus what it should have said. That it comes out so plain is why softmax and cross-entropy are
- * used together.
+ * used together. The factor 1/(BT) of (4.1) belongs here too; but it is common to all derivatives that follow, and every
+ * step from here to the weights is linear, so the program multiplies by it once, at the very end.
  *
  * **Through a product.** Let Z = A W + b. Z[i,j] = Σₖ A[i,k] W[k,j] + b[j], so W[k,j] moves Z[i,j] by A[i,k], in every row
  * i, and b[j] moves it by 1: dW[k,j] = Σᵢ A[i,k] dZ[i,j], db[j] = Σᵢ dZ[i,j]. A goes the same way as W. In matrices
@@ -370,11 +371,11 @@ static void rnn_backward(const Rnn *m, Rnn *g, Unrolled *u)
     for (int t = u->T - 1; t >= 0; t--) {
         Matrix d_o = output(u, t);
         const int *x = u->x + t * u->B, *y = u->y + t * u->B;
-        for (int i = 0; i < u->B; i++) mat_row(d_o, i)[y[i]] -= 1;
-        for (size_t i = 0; i < mat_size(d_o); i++) d_o.at[i] *= mean;    /* (5.1) */
+        for (int i = 0; i < u->B; i++) mat_row(d_o, i)[y[i]] -= 1;       /* (5.1) */
         rnn_output_back(m, g, state(u, t), d_o, u->dh);
         rnn_step_back(m, g, x, state(u, t - 1), state(u, t), u->dh, u->dz);
     }
+    for (size_t i = 0; i < g->size; i++) g->block[i] *= mean;
 }
 
 /* ## 6. Down the gradient, carefully
