@@ -541,7 +541,7 @@ static void measure_radii(const Config *o)
  * (4.4) is never off by more than 0.6 %. Now read the bottom line from left to right. Whoever expects gradients to explode
  * because ρ = 1.5 is in for a surprise: with inputs of size 1 they *vanish*, at 0.864 a step. A state that is pushed hard sits
  * where tanh is flat, and a flat tanh passes nothing on. So there are two ways to forget, a small Wh and a saturated state, and
- * one way to explode: a large Wh *and* states near 0. Explosions come without much warning, because the
+ * one way to explode: ρ times the mean slope above 1. Explosions come without much warning, because the
  * step that makes Wh large finds states that are still small. Section 6 catches one in the act.                            */
 static void measure_slopes(const Config *o)
 {
@@ -637,8 +637,8 @@ static void measure_normality(const Config *o)
  * To see a gradient explode for real we need a network in training, and to train it, a text cut into sequences of T
  * symbols: 60,000 letters, folded as in chapter 01, and 12,000 behind them for the test. A language model is never
  * trained on the text as a whole, so somebody has to choose where a sequence begins and which sequences sit side by side
- * in a batch. There are three customs (Zhang et al. 2023, section 9.3, describe the second, and their 2021 edition,
- * section 8.3, the third):
+ * in a batch. There are three customs (the second and the third are described by Zhang et al., in editions of their
+ * book):
  *
  * - **Sliding windows.** Every place begins a sequence; shuffle them all. Chapter 01 did this. Neighbours share T - 1 symbols.
  * - **Random-offset partition.** Cut the text into pieces without overlap, from a random offset below T on; shuffle the
@@ -759,9 +759,9 @@ static void data_free(Data *d)
  *     w ← w - η g                                      (6.2)   step
  *
  * Plain, because Adadelta divides every gradient by its own recent size and so hides what we have come to see. A trap sits
- * in train_step: the state that the next batch starts from is copied *after* tape_backward. v_const looks at the numbers
- * in batch.h and has no copy of its own; the way back still needs them, h₋₁ in (2.5). Copy a line earlier and the gradient is
- * wrong, a little, in a way that no error message will ever tell you.                                                      */
+ * in train_step: the state that the next batch starts from must be copied out before tape_reset ends its life, and the way
+ * back still needs the one before it, h₋₁ in (2.5). v_const has made a copy of that one. Had it only looked at the numbers in
+ * batch.h, which we overwrite, the gradient would be wrong, a little, in a way that no error message would ever tell.      */
 static double hopeless(const Net *m) { return 2 * (double)r_log((real)m->V); }
 
 static double train_step(Net *m, Reader *r, Optim *sgd, double clip, double *norm)
@@ -794,9 +794,9 @@ static double train_step(Net *m, Reader *r, Optim *sgd, double clip, double *nor
  * For eleven steps nothing happens that an eye would catch. The gradient's length is around 0.1, no step is clipped, and
  * the radius of Wh creeps up as the network learns to use its past. At step 12 a batch comes with 0.854. Unclipped, the
  * step is η·0.854 = 3.4 long, and throws Wh over the edge: radius 1.216. Now section 4 has the word. The gradient of the
- * next batch is seven times longer, that step makes the radius 16.7, and of what the network knew nothing is left: 25.7
+ * next batch is seven times longer, that step makes the radius 16.7, and a step later nothing is left of what the network knew: 25.7
  * nats, where knowing nothing costs 3.5. The clipped network takes the same step in the same direction, 2 long instead of
- * 3.4. That is all the difference.
+ * 3.4; where the long one overshoots, the short one lands at a smaller radius than before, 0.487.
  *
  * Note what the first network did *not* do: it produced no NaN and no error, and 5.9 is no terrible number. A loss that
  * jumps is often the only sign.                                                                                            */
@@ -910,8 +910,8 @@ static double part_loss(const Net *m, Part part, const Config *o, bool carry)
  *   are the same letters. Differences of 0.1 are what a step size of 4 makes of noise: over the three seeds the test column of
  *   `rnn` alone runs from 6.37 to 6.57.
  *
- * `--preset reference` trains on 10,000 letters, 500 times over, with 256 units and η = θ = 1, after the set-up of Zhang et al.
- * (2021, section 8.6). There the stateful network comes down to a training perplexity of 1.06 and the other three to about 1.6:
+ * `--preset reference` trains on 10,000 letters, 500 times over, with 256 units and η = θ = 1, after a set-up of Zhang et al.
+ * There the stateful network comes down to a training perplexity of 1.06 and the other three to about 1.6:
  * it meets the same letters after the same state again and again, and knows them by heart. On the test it has 74, the
  * others 23 to 24. (At η = 1 the unclipped run survives, although gradients up to 1.6 come its way.)
  *
@@ -1100,7 +1100,7 @@ static void measure_truncation(Net *m, const Batch *b, const Config *o, FILE *ti
  *
  * The truncated gradient is wrong in the same direction every time: it never hears of anything beyond the cut, and no number
  * of batches will average that away. It is *biased*. There is a truncation that is not (Tallec and Ollivier 2017; Zhang et al.
- * 2023, section 9.7). At every step throw a coin. With probability 1 - π cut; else pass the gradient on, but larger:
+ * 2023, section 9.7). At every step toss a coin. With probability 1 - π cut; else pass the gradient on, but larger:
  *
  *     dhₜ₋₁ = ξₜ · (dzₜ Whᵀ),    ξₜ = 1/π with probability π, else 0          (8.1)
  *
@@ -1276,8 +1276,8 @@ static void measure_randomized(Net *m, Reader *r, const Config *o)
  *     echo       yₜ = xₜ₋₂                             (9.4)   one has to remember xₜ₋₁, which has not been said yet
  *
  * On the echo the Jordan network sees xₜ and yₜ₋₁ = xₜ₋₃, and is asked for xₜ₋₂. The bits are independent, so what it
- * sees tells nothing about what it is asked, and no weights can bring the loss below ln 2 = 0.6931 or more than half of
- * the answers right. It is not that training is too hard. There is nothing to learn.
+ * sees tells nothing about what it is asked, and while it is told the right yₜ₋₁, no weights can bring the loss below
+ * ln 2 = 0.6931 or more than half of the answers right. It is not that training is too hard. There is nothing to learn.
  *
  * A third network feeds back oₜ₋₁ as it is, the two logits instead of the symbol:
  *
@@ -1295,8 +1295,9 @@ static void measure_randomized(Net *m, Reader *r, const Config *o)
  *     echo       logits     0.1552         95.8 %
  *
  * ("loss" is the mean of the last 200 training steps, right answers are counted in 512 new sequences in which nobody
- * tells the network anything.) On the parity Jordan's network is the best of the three: it was handed the one bit that
- * matters. On the echo it stays at ln 2 and at a toss of a coin, as it must.
+ * tells the network anything.) On the parity Jordan's network has all it needs: it was handed the one bit that matters. On the
+ * echo its loss stays at ln 2, as it must, and its answers at a toss of a coin. (Left to itself, with its own answers coming
+ * back, it could use them as a one-bit memory and be right a little more often; training never shows it that.)
  *
  * The third line of the echo is the trap. One who feeds back the logits has built a Jordan network on paper and something
  * else in fact. What the two logits have in common costs nothing in the loss, and it comes back at the next step: a place
@@ -1554,9 +1555,8 @@ int main(int argc, char **argv)
  * - R. Williams, J. Peng, "An efficient gradient-based algorithm for on-line training of recurrent network trajectories",
  *   Neural Computation 2, 1990. Truncation.
  * - C. Tallec, Y. Ollivier, "Unbiasing truncated backpropagation through time", arXiv:1705.08209, 2017. Randomized truncation.
- * - A. Zhang, Z. Lipton, M. Li, A. Smola, "Dive into deep learning", Cambridge University Press 2023, sections 9.3 and
- *   9.7; sampling and truncation. The edition of 2021, arXiv:2106.11342, sections 8.3 and 8.6; stateful batches, the
- *   reference run.
+ * - A. Zhang, Z. Lipton, M. Li, A. Smola, "Dive into deep learning", Cambridge University Press 2023, and
+ *   arXiv:2106.11342; the chapters on recurrent networks. Sampling, truncation, the reference run.
  * - J. Elman, "Finding structure in time", Cognitive Science 14, 1990; M. Jordan, "Serial order: a parallel distributed
  *   processing approach", ICS report 8604, University of California, San Diego 1986.
  * - The recurrence of section 3, the graph and the kinds of feedback are from the lecture on sequence prediction, Aprendizaje
