@@ -132,15 +132,15 @@ static State gru_step(const Model *m, Var *a, State s)
  *     z, r = σ(az + uz), σ(ar + ur)                    (3.2)   as before
  *     n    = tanh(an + r ⊙ (un + bu))                  (3.3)   this is new
  *
- * This is the GRU of cuDNN, and therefore of torch.nn.GRU and, by default, of Keras, which calls it reset_after. A framework's
- * GRU and a textbook's GRU are two models: weights trained for one are wrong for the other. Column by column the difference is
+ * This is the GRU of cuDNN, and therefore of torch.nn.GRU and, by default, of Keras, which calls it reset_after. These
+ * are two models: weights trained for one are wrong for the other. Column by column the difference is
  *
  *     before     n[j] hears  Σₖ r[k] h[k] W[k,j]       (3.4)   r[k]: may number k of the old state be read, by anyone?
  *     after      n[j] hears  r[j] Σₖ h[k] W[k,j]       (3.5)   r[j]: may candidate j read the old state, any of it?
  *
- * A sum does not care when r[k] and r[j] are the same number, and only then can the factor be moved across it: when r is 1
- * everywhere, or 0, or any constant; when h is 0; when H = 1; or when W is diagonal, so that k = j is the only term. In
- * general the two differ. The second bias is part of the second GRU because b, as a part of a, is added outside the gate: bu
+ * A sum does not care when r[k] and r[j] are the same number; then the factor can be moved across it. With bu = 0 the two
+ * agree when r is the same for all units, when h is 0, when H = 1, or when W is diagonal, so that k = j is the only term. In
+ * general they differ. The second bias is part of the second GRU because b, as a part of a, is added outside the gate: bu
  * is added inside it, and r = 0 switches it off with all the rest. (In the blocks z and r, frameworks carry a second bias too;
  * there it is added to the first and does nothing that the first could not.)                                              */
 static State gru_step_after(const Model *m, Var *a, State s)
@@ -292,8 +292,8 @@ static Var *window_loss(const Model *m, const int *x, const int *y, int B, int T
  *
  * The one product wins, by 3 to 16 %, and most where there is little work in it. But even with the way back, which takes two
  * products for each one forward, products are a sixth of the pass at the last size; the rest is sums, gates and the output, and
- * bu adds to that. So on this machine the second GRU is no faster. It was made for machines on which starting a product is what
- * costs. A reason that was measured elsewhere is worth measuring again.                                                    */
+ * bu adds to that. So here the second GRU is no faster; where starting a product costs more than it does here, it will be. A
+ * reason that holds elsewhere is worth measuring again.                                                    */
 static double variants_differ(double reset_bias, uint64_t seed)
 {
     enum { B = 3, T = 32, V = 7, H = 16 };
@@ -391,7 +391,7 @@ static void variants_race(const Config *o)
  * to that.
  *
  * The reference run of the GRU, `--preset reference --cell gru` with `--seed 1`, `2` and `3`, and a PyTorch program with
- * the same set-up, also with three seeds; mean perplexities:
+ * the same set-up and the first of the two GRUs, its gates written out, also with three seeds; mean perplexities:
  *
  *     epoch            1       5      11      20      50     100
  *     train        22.89   11.23    8.29    6.93    5.27    4.37
@@ -724,9 +724,9 @@ static void league_free(League *g)
  *     gates     mean z of the units: from 0.05 to 0.46; after the common symbols: from 0.14 ('q') to 0.29 ('u')
  *
  * First, the units have divided the work. Where z = 0.05, a twentieth of the old value is left after one step: such a unit says
- * what was just read. Where z = 0.46, a tenth is left after three (0.46³ = 0.097). All of that is short. A network that could
- * keep a number for a hundred steps has found nothing in 10,000 letters that would be worth keeping for more than a few, and it
- * fits that the LSTM, whose gift is a long memory, is not ahead in this league.
+ * what was just read. Where z = 0.46, a tenth is left after three (0.46³ = 0.097). All of that is short. In windows of
+ * 32 letters that begin from nothing there is little that would be worth keeping for longer, and so this league is no place
+ * for the LSTM to show what chapter 03 found it good at.
  *
  * Second, look at the symbols in gates.csv, each as a mean over the units. q, f, y, v and p are at the low end (0.14 to 0.17),
  * the vowels at the high one (a and e 0.24, o 0.28, u 0.29). After a consonant that opens a syllable much of the state is
@@ -958,8 +958,8 @@ int main(int argc, char **argv)
  *
  * - The GRU ties the LSTM's f and i into one gate, z and 1 - z, and needs no second state. Its other gate, r, says how much
  *   of the old state the new candidate may see.
- * - There are two GRUs: r before the product with Whn, or after it. They agree where r is the same number for all units, and
- *   nowhere else. Ask which one a file of weights belongs to.
+ * - There are two GRUs: r before the product with Whn, or after it. They agree where r is the same number for all units
+ *   (and bu = 0), and in general nowhere else. Ask which one a file of weights belongs to.
  * - Before you say "better", say what was equal, and whether you read the last value or the lowest.
  * - A better cell overfits sooner. The training curve will not tell you.
  *
