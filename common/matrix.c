@@ -72,7 +72,7 @@ enum {
 #endif
     PANEL = WIDEST * VECTOR,
     ROWS = 6,
-    DEPTH = 256,
+    DEPTH = 128,
 };
 
 typedef struct { const real *at; ptrdiff_t row, col; } Steps;      /* element (i,p) at[i·row + p·col]: A, or A turned */
@@ -214,25 +214,32 @@ static void edge_copy(real *to, ptrdiff_t to_row, ptrdiff_t to_col, const real *
             for (int r = 0; r < rows; r++) to[r * to_row + j * to_col] = from[r * row + j * col];
 }
 
-/* Rows i0 … i1 of C under one panel. Where the tile does not lie in C as it is computed,
- * because C is turned or ends before the panel does, it goes through `edge`. */
+/* Rows i0 … i1 of a product under one panel, into c, which points at row i0 and the panel's first column. */
+static void multiply_rows(const Product *x, const Panel *panel, int i0, int i1, real *c, int stride, Into into)
+{
+    for (int i = i0; i < i1; i += ROWS, c += (ptrdiff_t)ROWS * stride) {
+        int rows = i1 - i < ROWS ? i1 - i : ROWS;
+        Steps a = { x->A.at + i * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col };
+        tiles[panel->width / VECTOR - 1][rows - 1](panel->depth, a, panel->at, panel->stride, c, stride, into);
+    }
+}
+
+/* The same, into C. Where the tiles do not lie in C as they are computed, because C is turned or ends before the panel does,
+ * they go through `edge`, MANY rows at a time, so that a turned C is written in long runs. */
 static void multiply_panel(const Product *x, const Panel *panel, int i0, int i1)
 {
+    enum { MANY = 8 * ROWS };
     Into into = panel->p0 > 0 ? ADD : x->into;
-    bool straight = x->C.col == 1 && panel->cols == panel->width;
-    for (int i = i0; i < i1; i += ROWS) {
-        int rows = i1 - i < ROWS ? i1 - i : ROWS;
-        TileFn *tile = tiles[panel->width / VECTOR - 1][rows - 1];
-        Steps a = { x->A.at + i * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col };
-        real *c = x->c + i * x->C.row + panel->j0 * x->C.col;
-        if (straight) {
-            tile(panel->depth, a, panel->at, panel->stride, c, (int)x->C.row, into);
-            continue;
-        }
-        _Alignas(64) real edge[ROWS * PANEL];
+    real *c = x->c + i0 * x->C.row + panel->j0 * x->C.col;
+    if (x->C.col == 1 && panel->cols == panel->width) {
+        multiply_rows(x, panel, i0, i1, c, (int)x->C.row, into);
+        return;
+    }
+    for (int i = i0; i < i1; i += MANY, c += MANY * x->C.row) {
+        _Alignas(64) real edge[MANY * PANEL];
+        int rows = i1 - i < MANY ? i1 - i : MANY;
         if (into == ADD) edge_copy(edge, panel->width, 1, c, x->C.row, x->C.col, rows, panel->cols);
-        for (int j = 0; j < panel->cols; j++) PREFETCH(c + j * x->C.col);
-        tile(panel->depth, a, panel->at, panel->stride, edge, panel->width, into);
+        multiply_rows(x, panel, i, i + rows, edge, panel->width, into);
         edge_copy(c, x->C.row, x->C.col, edge, panel->width, 1, rows, panel->cols);
     }
 }
