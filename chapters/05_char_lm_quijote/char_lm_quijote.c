@@ -503,26 +503,34 @@ static void describe_run(char *room, size_t size, const Config *o, const Data *d
              o->window, o->steps, o->epochs, o->warmup, o->reports, o->lr, o->clip, o->dropout, (unsigned long long)hash);
 }
 
-static void add_state(Checkpoint *c, const Trainer *t)
+/* What the next step depends on besides the weights; the same list writes a checkpoint and reads it. */
+typedef struct { char name[16]; Matrix at; } Tensor;
+
+enum { MOST_STATE = 3 + 2 * MOST_LAYERS };
+
+static int trainer_state(const Trainer *t, Tensor state[MOST_STATE])
 {
-    int n = (int)t->model->params.size;
-    checkpoint_add(c, "adam.m", mat_over(t->optim.state[0], 1, n));
-    checkpoint_add(c, "adam.s", mat_over(t->optim.state[1], 1, n));
-    checkpoint_add(c, "best", mat_over(t->best, 1, n));
+    int n = (int)t->model->params.size, count = 0;
+    state[count++] = (Tensor){ "adam.m", mat_over(t->optim.state[0], 1, n) };
+    state[count++] = (Tensor){ "adam.s", mat_over(t->optim.state[1], 1, n) };
+    state[count++] = (Tensor){ "best", mat_over(t->best, 1, n) };
     for (int l = 0; l < t->model->layers; l++) {
-        char name[2][16];
-        snprintf(name[0], sizeof name[0], "h%d", l), snprintf(name[1], sizeof name[1], "c%d", l);
-        checkpoint_add(c, name[0], t->reader.memory.h[l]);
-        checkpoint_add(c, name[1], t->reader.memory.c[l]);
+        snprintf(state[count].name, sizeof state->name, "h%d", l);
+        state[count++].at = t->reader.memory.h[l];
+        snprintf(state[count].name, sizeof state->name, "c%d", l);
+        state[count++].at = t->reader.memory.c[l];
     }
+    return count;
 }
 
 static void trainer_save(const Trainer *t, const Data *d, const Config *o, const char *curve_text)
 {
     Checkpoint c = { 0 };
+    Tensor state[MOST_STATE];
     char run[512];
+    int n = trainer_state(t, state);
     set_model(&c, t->model, &d->vocab);
-    add_state(&c, t);
+    for (int i = 0; i < n; i++) checkpoint_add(&c, state[i].name, state[i].at);
     describe_run(run, sizeof run, o, d);
     checkpoint_set(&c, "run", "%s", run);
     checkpoint_set(&c, "progress", "%ld %ld %ld %d %llu %a %a %a", t->step, t->epoch, t->reported, t->reader.at,
@@ -535,25 +543,20 @@ static void trainer_save(const Trainer *t, const Data *d, const Config *o, const
 static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *curve)
 {
     Checkpoint c = checkpoint_read(o->resume);
+    Tensor state[MOST_STATE];
     char run[512];
     unsigned long long rng;
-    int n = (int)t->model->params.size;
+    int n = trainer_state(t, state);
     describe_run(run, sizeof run, o, d);
     if (strcmp(run, checkpoint_text(&c, "run")) != 0)
         die("%s: it belongs to another run: '%s'; expected '%s'", o->resume, checkpoint_text(&c, "run"), run);
     checkpoint_get_params(&c, &t->model->params);
-    checkpoint_get(&c, "adam.m", mat_over(t->optim.state[0], 1, n));
-    checkpoint_get(&c, "adam.s", mat_over(t->optim.state[1], 1, n));
-    checkpoint_get(&c, "best", mat_over(t->best, 1, n));
-    for (int l = 0; l < t->model->layers; l++) {
-        char name[2][16];
-        snprintf(name[0], sizeof name[0], "h%d", l), snprintf(name[1], sizeof name[1], "c%d", l);
-        checkpoint_get(&c, name[0], t->reader.memory.h[l]);
-        checkpoint_get(&c, name[1], t->reader.memory.c[l]);
-    }
-    if (sscanf(checkpoint_text(&c, "progress"), "%ld %ld %ld %d %llu %la %la %la", &t->step, &t->epoch, &t->reported, &t->reader.at, &rng,
+    for (int i = 0; i < n; i++) checkpoint_get(&c, state[i].name, state[i].at);
+    const char *progress = checkpoint_text(&c, "progress");
+    if (sscanf(progress, "%ld %ld %ld %d %llu %la %la %la", &t->step, &t->epoch, &t->reported, &t->reader.at, &rng,
                &t->best_loss, &t->total, &t->norm) != 8 || t->step < 0 || t->step > t->steps || t->reported < 0 ||
-        t->reported > t->step || t->epoch < 1 || t->reader.at < 0 || t->reader.at > t->reader.length) die("%s: its progress is '%s'", o->resume, checkpoint_text(&c, "progress"));
+        t->reported > t->step || t->epoch < 1 || t->reader.at < 0 || t->reader.at > t->reader.length)
+        die("%s: its progress is '%s'", o->resume, progress);
     t->rng.state = rng;
     t->optim.steps = t->step;
     curve_continue(curve, checkpoint_text(&c, "curve"));
@@ -562,8 +565,8 @@ static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *cu
 
 /* ## 7. How good is it? And one who goes on learning
  *
- * The test part decides nothing; it is measured when all is chosen, with the best weights, and stands in one table with everything else (results.csv). The default
- * run on Don Quijote:
+ * The test part decides nothing; it is measured when all is chosen, with the best weights, and stands in one table with
+ * everything else (results.csv). The default run on Don Quijote:
  *
  *     bits a character        valid     test
  *     uniform                 6.524    6.524
