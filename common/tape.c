@@ -6,7 +6,6 @@
 static _Thread_local struct {
     Arena arena;
     Var *newest;
-    int length;
     bool silent;                           /* tape_record(false) */
 } tape;
 
@@ -15,7 +14,6 @@ static Var *new_var(const char *op, const char *where)
     Var *v = arena_take(&tape.arena, sizeof *v);
     *v = (Var){ .op = op, .where = where, .older = tape.newest };
     tape.newest = v;
-    tape.length++;
     return v;
 }
 
@@ -94,7 +92,6 @@ void tape_reset(void)
 {
     arena_reset(&tape.arena);
     tape.newest = NULL;
-    tape.length = 0;
 }
 
 void tape_free(void)
@@ -115,8 +112,7 @@ bool tape_record(bool on)
     return before;
 }
 
-size_t tape_bytes(void)  { return tape.arena.peak; }
-int    tape_length(void) { return tape.length; }
+size_t tape_bytes(void) { return tape.arena.peak; }
 
 /* ---- printing ------------------------------------------------------------------------------------------------------ */
 

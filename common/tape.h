@@ -64,7 +64,6 @@ bool tape_is_recording(void);
 bool tape_record(bool on);                 /* false: compute values only, as evaluation does. Returns what it was before  */
 
 size_t tape_bytes(void);                   /* the most that the tape has held at once, in bytes                           */
-int    tape_length(void);                  /* entries since the last reset                                                */
 void   tape_print(FILE *out);              /* the entries, oldest first: op, shape, operands, value and gradient if small */
 
 /* ---- for those who write ops --------------------------------------------------------------------------------------- */
