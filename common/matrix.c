@@ -34,10 +34,13 @@ void mat_free(Matrix *m)
     *m = (Matrix){ 0 };
 }
 
-Matrix mat_rows(Matrix m, int first, int count)
+Matrix mat_rows(Matrix m, int first, int count) { return mat_every(m, first, 1, count); }
+
+Matrix mat_every(Matrix m, int first, int step, int count)
 {
-    CHECK(first >= 0 && count >= 0 && first <= m.rows - count, "rows %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
-    return (Matrix){ .rows = count, .cols = m.cols, .stride = m.stride, .at = mat_row(m, first) };
+    int last = first + (count - 1) * step;
+    CHECK(first >= 0 && step >= 1 && count >= 0 && last < m.rows, "rows %d to %d of (%d,%d)", first, last + 1, m.rows, m.cols);
+    return (Matrix){ .rows = count, .cols = m.cols, .stride = step * m.stride, .at = mat_row(m, first) };
 }
 
 Matrix mat_cols(Matrix m, int first, int count)

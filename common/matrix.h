@@ -34,6 +34,7 @@ Matrix mat_new(int rows, int cols);                              /* zeroed; the 
 void   mat_free(Matrix *m);
 Matrix mat_rows(Matrix m, int first, int count);                 /* view (count, m.cols)                               */
 Matrix mat_cols(Matrix m, int first, int count);                 /* view (m.rows, count)                               */
+Matrix mat_every(Matrix m, int first, int step, int count);      /* view of rows first, first+step, …: (count, m.cols) */
 
 static inline real *mat_row(Matrix m, int r) { return m.at + (ptrdiff_t)r * m.stride; }
 static inline size_t mat_size(Matrix m)      { return (size_t)m.rows * (size_t)m.cols; }

@@ -200,26 +200,33 @@ Var *(v_add_bias)(const char *where, Var *A, Var *b)
 
 /* ---- views --------------------------------------------------------------------------------------------------------- */
 
-static Var *view(const char *op, const char *where, Var *A, int row, int rows, int col, int cols)
+static Var *view(const char *op, const char *where, Var *A, int row, int step, int rows, int col, int cols)
 {
-    CHECK_AT(where, row >= 0 && rows >= 0 && row + rows <= A->value.rows && col >= 0 && cols >= 0 && col + cols <= A->value.cols,
-             "%s: rows %d to %d, columns %d to %d of (%d,%d)", op, row, row + rows, col, col + cols, SHAPE(A));
+    int last = row + (rows - 1) * step;
+    CHECK_AT(where, row >= 0 && rows >= 0 && step >= 1 && last < A->value.rows && col >= 0 && cols >= 0 && col + cols <= A->value.cols,
+             "%s: rows %d to %d, columns %d to %d of (%d,%d)", op, row, last + 1, col, col + cols, SHAPE(A));
     Var *y = tape_push(op, where, ONE(A), 0, 0, NULL);
-    y->value = mat_cols(mat_rows(A->value, row, rows), col, cols);
+    y->value = mat_cols(mat_every(A->value, row, step, rows), col, cols);
     y->parent = A;
     y->row = row;
     y->col = col;
+    y->step = step;
     return y;
 }
 
 Var *(v_cols)(const char *where, Var *A, int first, int count)
 {
-    return view("cols", where, A, 0, A->value.rows, first, count);
+    return view("cols", where, A, 0, 1, A->value.rows, first, count);
 }
 
 Var *(v_rows)(const char *where, Var *A, int first, int count)
 {
-    return view("rows", where, A, first, count, 0, A->value.cols);
+    return view("rows", where, A, first, 1, count, 0, A->value.cols);
+}
+
+Var *(v_every)(const char *where, Var *A, int first, int step, int count)
+{
+    return view("every", where, A, first, step, count, 0, A->value.cols);
 }
 
 /* ---- hcat, vcat ---------------------------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@ Var *v_add_bias(const char *where, Var *A, Var *b);
 /* Views. They share A's numbers and A's gradient, so they cost nothing and have no way back of their own.                 */
 Var *v_cols(const char *where, Var *A, int first, int count);            /* (m, count) */
 Var *v_rows(const char *where, Var *A, int first, int count);            /* (count, n) */
+Var *v_every(const char *where, Var *A, int first, int step, int count); /* (count, n): rows first, first+step, first+2 step … */
 
 Var *v_hcat(const char *where, Var *const *parts, int count);            /* side by side: all (m, n_i) → (m, Σ n_i)        */
 Var *v_vcat(const char *where, Var *const *parts, int count);            /* one above the other: all (m_i, n) → (Σ m_i, n) */
@@ -81,6 +82,7 @@ Var *v_dropout(const char *where, Var *A, double p, Rng *rng);
 #define v_add_bias(...)      v_add_bias(HERE, __VA_ARGS__)
 #define v_cols(...)          v_cols(HERE, __VA_ARGS__)
 #define v_rows(...)          v_rows(HERE, __VA_ARGS__)
+#define v_every(...)         v_every(HERE, __VA_ARGS__)
 #define v_hcat(...)          v_hcat(HERE, __VA_ARGS__)
 #define v_vcat(...)          v_vcat(HERE, __VA_ARGS__)
 #define v_lookup(...)        v_lookup(HERE, __VA_ARGS__)

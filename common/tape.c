@@ -68,7 +68,7 @@ Matrix var_grad(Var *v)
 {
     if (!v->grad.at && v->parent) {
         Matrix whole = var_grad(v->parent);
-        v->grad = mat_cols(mat_rows(whole, v->row, v->value.rows), v->col, v->value.cols);
+        v->grad = mat_cols(mat_every(whole, v->row, v->step, v->value.rows), v->col, v->value.cols);
     } else if (!v->grad.at) {
         v->grad = mat_take(&tape.arena, v->value.rows, v->value.cols);
         mat_fill(v->grad, 0);

@@ -39,7 +39,7 @@ struct Var {
     Backward *backward;                    /* NULL for leaves and views                                  */
 
     Var *parent;                           /* of a view: the Var whose value and gradient it shares …    */
-    int row, col;                          /* … and where in it the view begins                          */
+    int row, col, step;                    /* … and where in it the view begins; every step-th row        */
 
     real scalar;                           /* what an op keeps for its way back, if anything             */
     const int *index;

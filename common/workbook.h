@@ -3,14 +3,17 @@
 #define WORKBOOK_H
 
 #include "arena.h"
+#include "attention.h"
 #include "cells.h"
 #include "check.h"
 #include "checkpoint.h"
 #include "cli.h"
 #include "maths.h"
 #include "matrix.h"
+#include "numbers.h"
 #include "ops.h"
 #include "output.h"
+#include "pairs.h"
 #include "params.h"
 #include "progress.h"
 #include "real.h"

@@ -1,0 +1,33 @@
+/* attention: the two scores of chapter 07 and the weighted sum, for a whole batch at once.
+ *
+ * Each of B sequences asks one question, its query, of S places of its own. K and X have the places of all sequences with
+ * time in rows, as the cells give them: place s of sequence b is row s·B + b.
+ *
+ *     scores     E[b,s] = q[b] · K[s,b]                or   va · tanh(q[b] + K[s,b])
+ *     weights    A = softmax of E's rows, where the mask is not 0                     (v_softmax)
+ *     context    C[b] = Σₛ A[b,s] X[s,b]
+ *
+ * Chapter 07 builds all three from visible ops, a sequence at a time; tests/test_attention.c holds the two equal. Results live
+ * until tape_reset. `where` is supplied as in ops.h.                                                                       */
+#ifndef WORKBOOK_ATTENTION_H
+#define WORKBOOK_ATTENTION_H
+
+#include "tape.h"
+
+/* q (B,D), K (S·B,D) → E (B,S)                       dq[b] += Σₛ dE[b,s] K[s,b]      dK[s,b] += dE[b,s] q[b]
+ * Source: Luong, Pham and Manning 2015, "dot".                                                                            */
+Var *v_score_dot(const char *where, Var *q, Var *K);
+
+/* q (B,D), K (S·B,D), va (1,D) → E (B,S)             with y = tanh(q[b] + K[s,b]) and d = dE[b,s] va ⊙ (1 - y²):
+ *                                                    dq[b] += d,  dK[s,b] += d,  dva += dE[b,s] y
+ * Source: Bahdanau, Cho and Bengio 2015, A.1.2.                                                                           */
+Var *v_score_additive(const char *where, Var *q, Var *K, Var *va);
+
+/* A (B,S), X (S·B,D) → C (B,D)                       dA[b,s] += dC[b] · X[s,b]       dX[s,b] += A[b,s] dC[b]              */
+Var *v_context(const char *where, Var *A, Var *X);
+
+#define v_score_dot(...)      v_score_dot(HERE, __VA_ARGS__)
+#define v_score_additive(...) v_score_additive(HERE, __VA_ARGS__)
+#define v_context(...)        v_context(HERE, __VA_ARGS__)
+
+#endif
