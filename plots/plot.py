@@ -16,8 +16,16 @@ beside it: out/01_rnn_scratch/curve.csv gives curve.png and curve.svg there.
     predictions.csv   a series of numbers, real and predicted
     recall.csv        recall of a symbol against the lag
     shares.csv        the share of a gradient that arrives, against the lag
+    accuracy.csv      answers that are right during training, a panel a task
+    length.csv        the same against the source's length; chapter 07's together
+                      with chapter 06's, where that lies in the folder beside it
+    forcing.csv       a decoder told the right symbols and one left to its own
+    branches.csv      what a decoder may say next, after a begun answer
+    kernels.csv       kernels, and what the averages under them make of points
+    attention.csv     where each symbol of an answer looks in the source
 
-Other CSV files are left alone.  A malformed file costs one line on stderr and
+Other CSV files are left alone, as is a predictions.csv that holds sources
+and answers, to be read.  A malformed file costs one line on stderr and
 the exit status 2, after all the others have been drawn.
 
 All results are computed by the C programs; this file only draws.  A new form
@@ -32,6 +40,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (EngFormatter, FixedLocator, FuncFormatter,
@@ -51,6 +60,7 @@ MODEL_LOOKS = {
     "transformer": ("#000000", ">"),
     "gpt": ("#CC79A7", "<"),
     "bert": ("#A89A00", "p"),
+    "attention_dot": ("#1F4E79", "P"),      # the dark side of attention's blue
 }
 
 # How a split is drawn: dashes, width, markers or not.  In drawing order.
@@ -146,6 +156,47 @@ def count_or_empty(cell):
     return value
 
 
+def amount(cell):
+    value = number(cell)
+    if not value >= 0:
+        raise ValueError("a number, 0 or more")
+    return value
+
+
+def whole(cell):
+    """A place: 0, 1, 2 …"""
+    if not (cell.isascii() and cell.isdigit()):
+        raise ValueError("a whole number, 0 or more")
+    return int(cell)
+
+
+def share(cell):
+    """0 to 1, or a NaN for a share of nothing."""
+    value = number(cell)
+    if value < 0 or value > 1 + 1e-6:       # a sum of floats may end above 1
+        raise ValueError("a share, from 0 to 1")
+    return value
+
+
+def weight(cell):
+    value = share(cell)
+    if math.isnan(value):
+        raise ValueError("a share, from 0 to 1")
+    return value
+
+
+def finite(cell):
+    value = number(cell)
+    if math.isnan(value):
+        raise ValueError("a finite number")
+    return value
+
+
+def symbol(cell):
+    """A character; a blank, which the cell has lost, is shown as a dot."""
+    return cell or "\u00b7"
+
+
 def split_name(cell):
     if cell != "baseline" and cell not in SPLIT_LOOKS:
         raise ValueError("train, valid, test or baseline")
@@ -200,10 +251,16 @@ def chapter_title(path: Path) -> str:
 def write_title(figure, path, remark=""):
     """The title at the upper left and a remark in grey at the right."""
     top = 1 - 0.08 / figure.get_figheight()
-    figure.text(0.1 / WIDTH, top, chapter_title(path), va="top", weight="bold",
+    margin = 0.1 / figure.get_figwidth()
+    figure.text(margin, top, chapter_title(path), va="top", weight="bold",
                 size=TEXT_SIZE + 1)
-    figure.text(1 - 0.1 / WIDTH, top, remark, va="top", ha="right",
+    figure.text(1 - margin, top, remark, va="top", ha="right",
                 size=SMALL_SIZE, color="0.35")
+
+
+def columns_of(count: int) -> int:
+    """How many panels stand side by side."""
+    return 2 if count in (2, 4) else min(3, count)
 
 
 def distinct(values):
@@ -393,16 +450,17 @@ def draw_line(panel, points, look, split, place):
 def legend_entries(curves, looks):
     """A line for each model and split, so that a model fills a column."""
     pairs = {(row["model"], row["split"]) for row in curves}
-    entries = []
-    for model, (colour, marker) in looks.items():
-        for split, (dashes, width, marked) in SPLIT_LOOKS.items():
-            if (model, split) in pairs:
-                entries.append(Line2D(
-                    [], [], color=colour, linestyle=dashes, linewidth=width,
-                    marker=marker if marked else None, markersize=MARKER_SIZE,
-                    markeredgecolor="white", markeredgewidth=0.6,
-                    label=f"{model}, {split}"))
-    return entries
+    return [legend_entry(look, split, f"{model}, {split}")
+            for model, look in looks.items() for split in SPLIT_LOOKS
+            if (model, split) in pairs]
+
+
+def legend_entry(look, split, label):
+    colour, marker = look
+    dashes, width, marked = SPLIT_LOOKS[split]
+    return Line2D([], [], color=colour, linestyle=dashes, linewidth=width,
+                  marker=marker if marked else None, markersize=MARKER_SIZE,
+                  markeredgecolor="white", markeredgewidth=0.6, label=label)
 
 
 def legend_columns(entry_count, model_count):
@@ -515,7 +573,7 @@ def draw_activations(path: Path) -> Figure:
     """Small multiples: a panel for each function, its slope dashed."""
     rows = read_table(path, ACTIVATION_COLUMNS)
     functions = distinct(row["name"] for row in rows)
-    columns = 2 if len(functions) in (2, 4) else min(3, len(functions))
+    columns = columns_of(len(functions))
     lines = math.ceil(len(functions) / columns)
     height = 0.85 + 1.6 * lines
     figure = Figure(figsize=(WIDTH, height))
@@ -725,6 +783,18 @@ def draw_prediction(panel, rows):
     panel.yaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
 
 
+# Chapters 06 and 07 give this name to a table of words, to be read, not drawn.
+ANSWER_HEADER = ["model", "task", "source", "target", "answer", "exact"]
+
+
+def holds_answers(path: Path) -> bool:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), []) == ANSWER_HEADER
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False                    # drawing it will tell what is wrong
+
+
 # ---------------------------------------------------------------------------
 # gradients.csv and normality.csv: how long a gradient is, so many steps back
 
@@ -854,13 +924,504 @@ def draw_randomized(path: Path) -> Figure:
 
 
 # ---------------------------------------------------------------------------
+# What the panels of shares have in common: accuracy.csv, length.csv, forcing.csv
+
+SHARE_TICKS = (0, 0.25, 0.5, 0.75, 1)
+OWN, TOLD = "test", "train"     # solid with markers, and thin and dashed
+
+
+def share_panels(count, columns, panel_height, bottom, gap=0.2, same_x=True):
+    """Panels of one y axis, and of one x axis or not.
+
+    The shared numbers are written at the left and at the bottom only.
+    """
+    lines = math.ceil(count / columns)
+    left, right, top, title = 0.62, 0.2, 0.3, 0.24
+    line_height = title + panel_height + 0.08
+    height = top + lines * line_height - 0.08 + bottom
+    panel_width = (WIDTH - left - right - (columns - 1) * gap) / columns
+    figure, panels = Figure(figsize=(WIDTH, height)), []
+    for place in range(count):
+        line, column = divmod(place, columns)
+        panel = figure.add_axes([
+            (left + column * (panel_width + gap)) / WIDTH,
+            (height - top - line * line_height - title - panel_height) / height,
+            panel_width / WIDTH, panel_height / height],
+            sharex=panels[0] if panels and same_x else None,
+            sharey=panels[0] if panels else None)
+        first, last = column == 0, place + columns >= count or not same_x
+        panel.tick_params(left=first, labelleft=first, bottom=last, labelbottom=last)
+        panels.append(panel)
+    panels[0].set_ylim(-0.03, 1.03)
+    panels[0].yaxis.set_major_locator(FixedLocator(SHARE_TICKS))
+    panels[0].yaxis.set_major_formatter(FuncFormatter(percent))
+    return figure, panels
+
+
+def percent(value, _=None):
+    return f"{100 * value:.0f}\u2009%"
+
+
+def label_outer(panels, columns, x_label, y_label):
+    """The name of the axes: once in each line, and under each lowest panel."""
+    for place, panel in enumerate(panels):
+        if place % columns == 0:
+            panel.set_ylabel(y_label)
+        if place + columns >= len(panels):
+            panel.set_xlabel(x_label)
+
+
+def label_below(panels, label):
+    """A name of the x axis for all panels of a line together."""
+    left, right = panels[0].get_position().x0, panels[-1].get_position().x1
+    panels[0].annotate(label, ((left + right) / 2, 0), (0, -20),
+                       xycoords=("figure fraction", "axes fraction"),
+                       textcoords="offset points", ha="center", va="top",
+                       size=TEXT_SIZE)
+
+
+def set_step_ticks(panel, count):
+    panel.xaxis.set_major_locator(MaxNLocator(count, steps=ROUND))
+    panel.xaxis.set_major_formatter(EngFormatter(sep="\u2009"))
+
+
+def task_title(task: str) -> str:
+    return task.replace("_", " ")
+
+
+# ---------------------------------------------------------------------------
+# accuracy.csv: what share of the answers is right, during training
+
+ACCURACY_COLUMNS = {"model": name, "task": name, "step": amount,
+                    "loss": number_or_empty, "symbols": share, "exact": share}
+ACCURACY_LINES = {"exact": (OWN, "exact match"), "symbols": (TOLD, "symbols")}
+
+
+def draw_accuracy(path: Path) -> Figure:
+    """A panel for each task, a model's two lines in it."""
+    rows = read_table(path, ACCURACY_COLUMNS)
+    tasks = distinct(row["task"] for row in rows)
+    looks = model_looks(distinct(row["model"] for row in rows))
+    columns = columns_of(len(tasks))
+    figure, panels = share_panels(len(tasks), columns, 1.5 if len(tasks) > 2 else 1.9,
+                                  0.82 if len(looks) > 1 else 0.66)
+    for panel, task in zip(panels, tasks):
+        for column, (split, _) in reversed(ACCURACY_LINES.items()):
+            for place, model in enumerate(looks):
+                points = {row["step"]: row[column] for row in rows
+                          if (row["task"], row["model"]) == (task, model)}
+                if points:
+                    draw_line(panel, points, looks[model], split, place)
+        panel.set_title(task_title(task), loc="left")
+    set_step_ticks(panels[0], 10 // columns)
+    label_outer(panels, columns, "training steps", "share right")
+    handles = [legend_entry(look, split, f"{model}, {label}")
+               for model, look in looks.items()
+               for split, label in ACCURACY_LINES.values()]
+    figure.legend(handles=handles, loc="lower center", borderaxespad=0.2,
+                  ncol=legend_columns(len(handles), len(looks)), handlelength=2.8,
+                  columnspacing=2.0, labelspacing=0.3)
+    write_title(figure, path)
+    return figure
+
+
+# ---------------------------------------------------------------------------
+# length.csv: what share of the answers is right, by the length of the source
+
+LENGTH_COLUMNS = {"model": name, "task": name, "hidden": amount, "length": amount,
+                  "pairs": amount, "exact": share}
+FEWEST_PAIRS = 10           # a share of fewer says nothing
+WIDTH_LOOKS = (             # from the widest network: dashes, line, filled or not
+    ("-", 1.7, True), ((0, (4, 1.8)), 1.1, False), ((0, (1, 1.3)), 1.1, False),
+)
+
+
+def draw_length(path: Path) -> Figure:
+    """A panel for each task, a line for each model and width."""
+    rows = read_table(path, LENGTH_COLUMNS)
+    earlier = earlier_lengths(path, rows)
+    rows = [row for row in earlier + rows if row["pairs"] >= FEWEST_PAIRS]
+    if not rows:
+        raise BadTable(f"expected a row of {FEWEST_PAIRS} pairs or more, found none")
+    tasks = distinct(row["task"] for row in rows)
+    widths = sorted({row["hidden"] for row in rows}, reverse=True)
+    looks = model_looks(distinct(row["model"] for row in rows))
+    lines = {(model, hidden): length_look(look, place)
+             for model, look in looks.items() for place, hidden in enumerate(widths)
+             if any((row["model"], row["hidden"]) == (model, hidden) for row in rows)}
+    figure, panels = share_panels(len(tasks), len(tasks),
+                                  2.7 if len(tasks) == 1 else 2.1,
+                                  0.54 + 0.16 * (1 if len(looks) == 1 else len(widths)),
+                                  same_x=False)
+    for panel, task in zip(panels, tasks):
+        draw_lengths(panel, [row for row in rows if row["task"] == task], lines)
+        panel.set_title(task_title(task), loc="left")
+        panel.xaxis.set_major_locator(MaxNLocator(9 // len(tasks) + 1, steps=ROUND))
+    panels[0].set_ylabel("exact match")
+    label_below(panels, "length of the source (characters)")
+    write_length_legend(figure, lines, list(looks))
+    write_title(figure, path, " and ".join(distinct(row["model"] for row in earlier))
+                + ": from chapter 06" if earlier else "")
+    return figure
+
+
+def draw_lengths(panel, rows, lines):
+    for line, look in lines.items():
+        points = sorted((row["length"], row["exact"]) for row in rows
+                        if (row["model"], row["hidden"]) == line)
+        if points:
+            panel.plot(*zip(*points), clip_on=False, **look)
+    panel.set_xlim(left=0)
+
+
+def write_length_legend(figure, lines, models):
+    """A column for each model, filled up with nothing; a single one has a line."""
+    columns = [[Line2D([], [], label=f"{model}, width {hidden:g}", **look)
+                for (model, hidden), look in lines.items() if model == column]
+               for column in models]
+    most = max(map(len, columns))
+    for column in columns:
+        column += [Line2D([], [], linestyle="none", label=" ")
+                   for _ in range(most - len(column))]
+    figure.legend(handles=sum(columns, []), loc="lower center", borderaxespad=0.2,
+                  ncol=len(columns) if len(columns) > 1 else most, handlelength=2.8,
+                  columnspacing=2.0, labelspacing=0.3)
+
+
+def earlier_lengths(path: Path, rows: list) -> list:
+    """Beside chapter 07's, the rows of chapter 06 that may be compared."""
+    folder = path.resolve().parent
+    earlier = folder.with_name("06_seq2seq") / path.name
+    if not folder.name.startswith("07_") or not earlier.exists():
+        return []
+    try:
+        found = read_table(earlier, LENGTH_COLUMNS)
+    except BadTable as error:
+        raise BadTable(f"in {earlier}, drawn beside it: {error}") from None
+    comparable = {(row["task"], row["hidden"]) for row in rows}
+    models = {row["model"] for row in rows}
+    return [row for row in found if (row["task"], row["hidden"]) in comparable
+            and row["model"] not in models and row["pairs"] >= FEWEST_PAIRS]
+
+
+def length_look(look, place) -> dict:
+    colour, marker = look
+    dashes, width, filled = WIDTH_LOOKS[min(place, len(WIDTH_LOOKS) - 1)]
+    return {"color": colour, "linestyle": dashes, "linewidth": width,
+            "marker": marker, "markersize": MARKER_SIZE if filled else MARKER_SIZE - 1,
+            "markerfacecolor": colour if filled else "white",
+            "markeredgecolor": "white" if filled else colour,
+            "markeredgewidth": 0.6 if filled else 0.8}
+
+
+# ---------------------------------------------------------------------------
+# forcing.csv: a decoder that is told the right symbols, and one that is not
+
+FORCING_COLUMNS = {"forcing": name, "step": amount, "told_loss": number_or_empty,
+                   "told_symbols": share, "alone_symbols": share,
+                   "alone_exact": share}
+FORCING_LINES = {"told_symbols": (TOLD, "told the right symbols so far"),
+                 "alone_symbols": (OWN, "left to its own")}
+
+
+def draw_forcing(path: Path) -> Figure:
+    """A panel for each way of training; what lies between its lines is shaded."""
+    rows = read_table(path, FORCING_COLUMNS)
+    kinds = distinct(row["forcing"] for row in rows)
+    rows.sort(key=lambda row: row["step"])
+    columns = min(4, len(kinds))
+    figure, panels = share_panels(len(kinds), columns, 1.9, 0.7, gap=0.32)
+    for panel, kind in zip(panels, kinds):
+        draw_gap(panel, [row for row in rows if row["forcing"] == kind])
+        panel.set_title(f"forcing {kind}", loc="left")
+    set_step_ticks(panels[0], 10 // columns)
+    label_outer(panels, columns, "training steps", "symbols right")
+    for panel, kind in zip(panels, kinds):
+        label_ends(panel, [row for row in rows if row["forcing"] == kind][-1])
+    handles = [legend_entry(MODEL_LOOKS["seq2seq"], split, label)
+               for split, label in FORCING_LINES.values()]
+    figure.legend(handles=handles, loc="lower center", ncol=2, borderaxespad=0.2,
+                  handlelength=2.8, columnspacing=2.0)
+    write_title(figure, path, "forcing: how often training tells it the right symbol")
+    return figure
+
+
+def draw_gap(panel, rows):
+    steps = [row["step"] for row in rows]
+    panel.fill_between(steps, [row["told_symbols"] for row in rows],
+                       [row["alone_symbols"] for row in rows],
+                       color=MODEL_LOOKS["seq2seq"][0], alpha=0.18, linewidth=0)
+    for column, (split, _) in FORCING_LINES.items():
+        draw_line(panel, {row["step"]: row[column] for row in rows},
+                  MODEL_LOOKS["seq2seq"], split, 0)
+
+
+def label_ends(panel, row):
+    """Where the two lines end, in percent, beside their ends."""
+    ends = sorted(row[column] for column in FORCING_LINES
+                  if math.isfinite(row[column]))
+    to_points = POINTS_AN_INCH / panel.figure.dpi
+    heights = [panel.transData.transform((0, y))[1] * to_points for y in ends]
+    for y, old, new in zip(ends, heights, spread(heights, SMALL_SIZE)):
+        panel.annotate(f"{100 * y:.0f}", xy=(row["step"], y), annotation_clip=False,
+                       xytext=(5, new - old), textcoords="offset points",
+                       va="center", size=SMALL_SIZE, color=BASELINE_GREY)
+
+
+# ---------------------------------------------------------------------------
+# branches.csv: what may come next in an answer that has begun
+
+BRANCH_COLUMNS = {"prefix": text, "symbol": symbol, "probability": weight}
+MOST_PREFIXES, MOST_BRANCHES = 6, 5
+LEAST_BRANCH = 0.005        # what would be called 0 % is not drawn
+
+
+def draw_branches(path: Path) -> Figure:
+    """A panel for each prefix, a bar in it for each likely symbol."""
+    rows = read_table(path, BRANCH_COLUMNS)
+    prefixes = distinct(row["prefix"] for row in rows)[:MOST_PREFIXES]
+    columns = columns_of(len(prefixes))
+    lines = math.ceil(len(prefixes) / columns)
+    height = 0.6 + 1.15 * lines
+    figure = Figure(figsize=(WIDTH, height))
+    for place, prefix in enumerate(prefixes):
+        panel = figure.add_subplot(lines, columns, place + 1)
+        draw_bars(panel, [row for row in rows if row["prefix"] == prefix])
+        panel.set_title(f"after {prefix}" if prefix else "at the beginning", loc="left")
+        last = place + columns >= len(prefixes)
+        panel.tick_params(bottom=last, labelbottom=last)
+    figure.subplots_adjust(left=0.4 / WIDTH, right=1 - 0.45 / WIDTH,
+                           bottom=0.3 / height, top=1 - 0.54 / height,
+                           wspace=0.55, hspace=0.3)
+    write_title(figure, path, "probability of the next symbol")
+    return figure
+
+
+def draw_bars(panel, rows):
+    rows = sorted((row for row in rows if row["probability"] > LEAST_BRANCH),
+                  key=lambda row: -row["probability"])[:MOST_BRANCHES]
+    places = range(len(rows))
+    panel.barh(places, [row["probability"] for row in rows], height=0.62,
+               color=MODEL_LOOKS["seq2seq"][0])
+    for place, row in zip(places, rows):
+        panel.annotate(percent(row["probability"]), xy=(row["probability"], place),
+                       xytext=(3, -0.5), textcoords="offset points", va="center",
+                       size=SMALL_SIZE, color=BASELINE_GREY, annotation_clip=False)
+    panel.set_yticks(places, [row["symbol"] for row in rows])
+    panel.set_ylim(MOST_BRANCHES - 0.5, -0.5)           # the likeliest on top
+    panel.set_xlim(0, 1)
+    panel.xaxis.set_major_locator(FixedLocator((0, 0.5, 1)))
+    panel.xaxis.set_major_formatter(FuncFormatter(percent))
+    panel.tick_params(axis="y", length=0)
+    panel.grid(visible=False, axis="y")
+
+
+# ---------------------------------------------------------------------------
+# kernels.csv: weights by distance, and the weighted averages that they make
+
+KERNEL_PANELS = {           # panel -> title, label of x, label of y
+    "weight": ("kernels", "distance from the query", "weight"),
+    "estimate": ("weighted averages", "x", "y"),
+}
+KERNEL_LOOKS = {            # series -> how it is drawn, in drawing order
+    "data": {"color": "0.6", "linestyle": "none", "marker": "o", "markersize": 2.6,
+             "markeredgewidth": 0},
+    "truth": {"color": "0.25", "linestyle": (0, (2, 2)), "linewidth": 0.9,
+              "zorder": 2.5},           # on top of what comes close to it
+    "boxcar": {"color": "#009E73", "linestyle": "-", "linewidth": 1.1},
+    "gaussian": {"color": "#D55E00", "linestyle": (0, (4, 1.8)), "linewidth": 1.3},
+    "epanechnikov": {"color": "#CC79A7", "linestyle": (0, (7, 1.5, 1.5, 1.5)),
+                     "linewidth": 1.3},
+    "learned": {"color": MODEL_LOOKS["attention"][0], "linestyle": "-",
+                "linewidth": 2.0},
+}
+
+
+def kernel_panel(cell):
+    if cell not in KERNEL_PANELS:
+        raise ValueError(" or ".join(KERNEL_PANELS))
+    return cell
+
+
+def kernel_series(cell):
+    if cell not in KERNEL_LOOKS:
+        raise ValueError(f"one of {', '.join(KERNEL_LOOKS)}")
+    return cell
+
+
+KERNEL_COLUMNS = {"panel": kernel_panel, "series": kernel_series, "x": finite,
+                  "y": finite}
+
+
+def draw_kernels(path: Path) -> Figure:
+    rows = read_table(path, KERNEL_COLUMNS)
+    panels = [panel for panel in KERNEL_PANELS
+              if any(row["panel"] == panel for row in rows)]
+    found = [series for series in KERNEL_LOOKS
+             if any(row["series"] == series for row in rows)]
+    height = 3.1
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.subplots(1, len(panels), squeeze=False, gridspec_kw={
+        "width_ratios": [2, 3][-len(panels):]})[0]
+    for panel, key in zip(axes, panels):
+        for series in found:
+            points = sorted((row["x"], row["y"]) for row in rows
+                            if (row["panel"], row["series"]) == (key, series))
+            if points:
+                panel.plot(*zip(*points), **KERNEL_LOOKS[series])
+        title, x_label, y_label = KERNEL_PANELS[key]
+        panel.set_title(title, loc="left")
+        panel.set_xlabel(x_label)
+        panel.set_ylabel(y_label)
+        panel.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+        panel.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+    figure.subplots_adjust(left=0.5 / WIDTH, right=1 - 0.12 / WIDTH,
+                           bottom=0.72 / height, top=1 - 0.55 / height, wspace=0.25)
+    figure.legend(handles=[Line2D([], [], label=series, **KERNEL_LOOKS[series])
+                           for series in found],
+                  loc="lower center", ncol=len(found), borderaxespad=0.2,
+                  handlelength=2.6, columnspacing=1.4)
+    write_title(figure, path)
+    return figure
+
+
+# ---------------------------------------------------------------------------
+# attention.csv: where each symbol of an answer looks
+
+ATTENTION_COLUMNS = {"model": name, "example": whole, "row": whole, "output": symbol,
+                     "column": whole, "input": symbol, "weight": weight}
+MOST_EXAMPLES = 4
+CELL = 0.12                 # inches: 18 whole pixels
+MAP_TOP, MAP_LEFT, MAP_GAP = 3.5 * CELL, 3 * CELL, CELL   # above, left, right and below
+WIDEST = 75 * CELL          # of maps side by side; a longer one stands alone
+# White to navy in equal steps of CIELAB's lightness, which the eye sees as equal.
+WEIGHT_COLOURS = LinearSegmentedColormap.from_list("weights", [
+    "#FFFFFF", "#C3E4FF", "#8BC8FE", "#58ACEE", "#2B8FD5", "#0D72B3", "#12578B",
+    "#1A3C61", "#182437"])
+
+
+def draw_attention(path: Path) -> Figure:
+    """A map for each example and model: the answer downwards, the source across.
+
+    The models' maps of an example are side by side where they fit, or else one
+    under the other.
+    """
+    rows = read_table(path, ATTENTION_COLUMNS)
+    models = distinct(row["model"] for row in rows)
+    examples = []
+    for example in sorted({row["example"] for row in rows})[:MOST_EXAMPLES]:
+        chosen = [[row for row in rows if (row["example"], row["model"])
+                   == (example, model)] for model in models]
+        examples.append([weight_map(found) for found in chosen if found])
+    lines = map_lines(examples)
+    heights = [MAP_TOP + MAP_GAP + CELL * max(len(drawn["outputs"]) for drawn in line)
+               for line in lines]
+    width = max(WIDTH, *(sum(map(map_width, line)) for line in lines))
+    figure = Figure(figsize=(width, 0.3 + sum(heights) + 0.45))
+    top = figure.get_figheight() - 0.3
+    for line, height in zip(lines, heights):
+        left = MAP_LEFT
+        for drawn in line:
+            draw_map(figure, left, top - MAP_TOP, **drawn)
+            left += map_width(drawn)
+        top -= height
+    draw_weight_scale(figure)
+    write_title(figure, path, "across: the source; downwards: the answer")
+    return figure
+
+
+def map_lines(examples: list) -> list:
+    """Maps in lines, as in a text whose words are the examples."""
+    lines, room = [], 0
+    for maps in examples:
+        width = sum(map(map_width, maps))
+        for part in [maps] if width <= WIDEST else [[drawn] for drawn in maps]:
+            width = sum(map(map_width, part))
+            if width > room:
+                lines.append([])
+                room = WIDEST
+            lines[-1] += part
+            room -= width
+    return lines
+
+
+def map_width(drawn) -> float:
+    """In inches, with what is around it; the title is not to touch the next."""
+    cells = max(len(drawn["inputs"]), math.ceil(0.55 * len(drawn["title"])))
+    return MAP_LEFT + CELL * cells + MAP_GAP
+
+
+def weight_map(rows):
+    """The characters of both sides, and the weights of one example."""
+    outputs = dict(sorted((row["row"], row["output"]) for row in rows))
+    inputs = dict(sorted((row["column"], row["input"]) for row in rows))
+    weights = {(row["row"], row["column"]): row["weight"] for row in rows}
+    title = f"{rows[0]['example']}. {rows[0]['model']}"
+    for i in range(len(outputs)):
+        for j in range(len(inputs)):
+            if (i, j) not in weights:
+                raise BadTable(f"{title}: expected a weight for row {i} and column {j}, "
+                               "found none")
+    return {"title": title, "outputs": list(outputs.values()),
+            "inputs": list(inputs.values()),
+            "weights": [[weights[i, j] for j in range(len(inputs))]
+                        for i in range(len(outputs))]}
+
+
+def draw_map(figure, left, top, title, outputs, inputs, weights):
+    """One map, its upper left corner at these inches."""
+    width, height = figure.get_size_inches()
+    panel = figure.add_axes([left / width, (top - CELL * len(outputs)) / height,
+                             CELL * len(inputs) / width, CELL * len(outputs) / height])
+    panel.pcolormesh(weights, cmap=WEIGHT_COLOURS, vmin=0, vmax=1, edgecolors="0.92",
+                     linewidth=0.3)
+    panel.invert_yaxis()
+    panel.grid(visible=False)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set_visible(True)
+        spine.set_linewidth(0.5)
+        spine.set_color("0.6")
+    look = {"size": SMALL_SIZE, "textcoords": "offset points",
+            "annotation_clip": False}
+    for i, character in enumerate(outputs):
+        panel.annotate(character, (0, i + 0.5), (-4, -0.3), ha="right",
+                       va="center_baseline", **look)
+    for j, character in enumerate(inputs):
+        # A name, as "end", begins at its column: it may pass the right edge.
+        panel.annotate(character, (j + 0.5 if len(character) == 1 else j + 0.1, 0),
+                       (0, 3.5), va="baseline",
+                       ha="center" if len(character) == 1 else "left", **look)
+    figure.text(left / width, (top + 0.21) / height, title, size=TEXT_SIZE)
+
+
+def draw_weight_scale(figure):
+    width, height = figure.get_size_inches()
+    scale = figure.add_axes([MAP_LEFT / width, 0.24 / height,
+                             1.5 / width, 0.09 / height])
+    scale.pcolormesh([[i / 63 for i in range(64)]], cmap=WEIGHT_COLOURS, vmin=0, vmax=1)
+    scale.set_xticks([0, 32, 64], ["0", "0.5", "1"])
+    scale.set_yticks([])
+    scale.grid(visible=False)
+    scale.annotate("weight", (1, 0.5), (5, 0), xycoords="axes fraction",
+                   textcoords="offset points", va="center", size=SMALL_SIZE)
+
+
+# ---------------------------------------------------------------------------
 # The known forms, and the program
 
 FORMS = {
+    "accuracy": draw_accuracy,
     "activations": draw_activations,
+    "attention": draw_attention,
+    "branches": draw_branches,
     "curve": draw_curve,
+    "forcing": draw_forcing,
     "gradients": draw_gradients,
+    "kernels": draw_kernels,
     "league": draw_league,
+    "length": draw_length,
     "normality": draw_normality,
     "predictions": draw_predictions,
     "randomized": draw_randomized,
@@ -876,7 +1437,8 @@ def find_tables(paths: list) -> list:
     for path in paths:
         found = sorted(path.rglob("*.csv")) if path.is_dir() else [path]
         tables += [table for table in found
-                   if table.suffix == ".csv" and table.stem in FORMS]
+                   if table.suffix == ".csv" and table.stem in FORMS
+                   and not (table.stem == "predictions" and holds_answers(table))]
     return distinct(tables)
 
 

@@ -62,6 +62,109 @@ else
     expect "a broken table is an error without it" test $? -ne 0
     expect "which names the table" grep -q curve.csv said
     expect "and is no stack trace" sh -c '! grep -q Traceback said'
+
+    # Every form of chapters 06 and 07, from as small a file as shows it.
+    six=two/06_seq2seq seven=two/07_attention
+    mkdir -p $six $seven
+    cat >$six/accuracy.csv <<'END'
+model,task,step,loss,symbols,exact
+seq2seq,copy,100,2.1,0.3,0
+seq2seq,copy,200,nan,0.9,0.5
+seq2seq,to_digits,200,1.5,0.5,0.25
+END
+    cat >$six/length.csv <<'END'
+model,task,hidden,length,pairs,exact
+seq2seq,to_digits,32,10.5,40,1
+seq2seq,to_digits,32,20.5,40,0.5
+seq2seq,to_digits,16,10.5,40,0.25
+seq2seq,copy,32,12,40,0.75
+few,to_digits,32,30,9,0.1
+END
+    cat >$seven/length.csv <<'END'
+model,task,hidden,length,pairs,exact
+attention,to_digits,32,10.5,40,1
+attention_dot,to_digits,32,20.5,40,1
+END
+    cat >$six/forcing.csv <<'END'
+forcing,step,told_loss,told_symbols,alone_symbols,alone_exact
+1,100,2,0.5,0.25,0
+1,200,1,0.9,0.5,0.25
+1 to 0,100,2,0.5,0.5,0
+END
+    cat >$six/branches.csv <<'END'
+prefix,symbol,probability
+7,2,0.75
+7,end,0.25
+72,8,1
+END
+    cat >$seven/kernels.csv <<'END'
+panel,series,x,y
+weight,boxcar,-1,1
+weight,learned,0,1
+estimate,data,0,0.5
+estimate,truth,0,0.5
+END
+    cat >$seven/attention.csv <<'END'
+model,example,row,output,column,input,weight
+attention,1,0,2,0,d,0.75
+attention,1,0,2,1,·,0.25
+attention,1,1,end,0,d,0.5
+attention,1,1,end,1,·,0.50000001
+END
+    printf 'model,task,source,target,answer,exact\nseq2seq,to_digits,dos,2,2,1\n' >$six/predictions.csv
+    printf 'model,task,pairs,bleu\nseq2seq,to_digits,9,0.5\n' >$six/scores.csv
+    sh "$root/plots/run.sh" two >said 2>&1
+    expect "chapters 06 and 07 are drawn: $(tail -n 1 said)" test $? -eq 0
+    forms="$six/accuracy $six/length $six/forcing $six/branches $seven/length $seven/kernels $seven/attention"
+    for form in $forms; do
+        expect "$form has a PNG" begins_with "$form.png" "$(printf '\211PNG')"
+        expect "$form has an SVG" grep -q '</svg>' "$form.svg"
+    done
+    expect "nothing else is said" test "$(wc -l <said)" -eq 7
+    expect "a table of answers is left alone" test ! -e $six/predictions.png
+    expect "06 has all its tasks" grep -qF '>copy<' $six/length.svg
+    expect "06 has all its widths" grep -qF '>seq2seq, width 16<' $six/length.svg
+    expect "fewer than 10 pairs are not drawn" sh -c "! grep -qF '>few' $six/length.svg"
+    expect "07 has its own lines" grep -qF '>attention_dot, width 32<' $seven/length.svg
+    expect "and 06's of the same task and width" grep -qF '>seq2seq, width 32<' $seven/length.svg
+    expect "not of another width" sh -c "! grep -qF 'width 16' $seven/length.svg"
+    expect "nor of another task" sh -c "! grep -qF '>copy<' $seven/length.svg"
+    expect "a map has its characters" grep -qF '>·<' $seven/attention.svg
+    mv two first
+    mkdir two
+    (cd first && find . -name '*.csv') | while read -r table; do
+        mkdir -p "two/$(dirname "$table")" && cp "first/$table" "two/$table"
+    done
+    sh "$root/plots/run.sh" two >said 2>&1
+    expect "drawn again, the bytes are the same" diff -r first two
+
+    # Each of them broken: one line for each file, which names it, and status 2, from one run for all.
+    broken=0
+    spoil() { # NAME SED-SCRIPT WHAT IS EXPECTED IN THE LINE: first/*/NAME.csv, altered
+        broken=$((broken + 1))
+        mkdir -p "bad/$broken"
+        sed "$2" "$(find first -name "$1.csv" | sort | tail -n 1)" >"bad/$broken/$1.csv"
+        echo "bad/$broken/$1.csv: .*$3" >>patterns
+    }
+    for form in accuracy length forcing branches kernels attention; do
+        spoil $form 's/^[^,]*,//' 'row 1: expected the header'
+        spoil $form '3s/[^,]*$/many/' 'row 3, column .*many'
+        spoil $form '1!d' 'row 2: expected a row of data'
+    done
+    for form in branches kernels attention; do spoil $form '2s/[^,]*$/nan/' 'row 2, column .*nan'; done
+    for form in accuracy length forcing branches attention; do spoil $form '2s/[^,]*$/1.5/' 'row 2, column .*share'; done
+    spoil attention '3d' 'expected a weight for row 0 and column 1'
+    spoil attention '2s/,0,2,/,first,2,/' 'row 2, column row'
+    spoil kernels '2s/boxcar/box/' 'row 2, column series'
+    spoil length 's/,40,/,4,/' '10 pairs or more'
+    spoil predictions 's/,answer,/,/' 'row 1: expected the header task,scaling'
+    sh "$root/plots/run.sh" bad >said 2>&1
+    expect "broken tables of 06 and 07 have status 2" test $? -eq 2
+    expect "each costs one line, and nothing is drawn" test "$(wc -l <said)" -eq $broken
+    while read -r pattern; do expect "said: $pattern" grep -q "$pattern" said; done <patterns
+    sed -i.old 's/,40,/,forty,/' $six/length.csv
+    sh "$root/plots/run.sh" $seven >said 2>&1
+    expect "07 names 06's table where that is broken" grep -q '07_attention/length.csv: in .*06_seq2seq/length.csv.*forty' said
 fi
 
 tally="$passed passed, $failed failed"
