@@ -29,7 +29,7 @@ flags.double  := $(OPT) -DREAL_DOUBLE
 chapters := $(sort $(notdir $(wildcard chapters/*)))
 common   := $(sort $(wildcard common/*.c))
 tests    := $(sort $(basename $(notdir $(wildcard tests/test_*.c))))
-doubles  := $(filter test_gradients test_cells test_chapter%,$(tests))
+doubles  := $(filter test_gradients test_cells test_attention test_chapter%,$(tests))
 programs := $(if $(filter release,$(MODE)),build,build/$(MODE))
 
 ifeq ($(filter release debug double,$(MODE)),)

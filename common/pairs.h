@@ -3,8 +3,9 @@
  * Sequences of a batch have different lengths and a matrix has one, so the short ones are filled up. PAD is no symbol: as an
  * index it reads a row of zeros (v_lookup, the cells), and as a target it is left out of the loss (v_cross_entropy).
  *
- *     source     PAD … PAD x₁ … xₙ          filled up in front: with a row of zeros for input a cell of common/cells.h that
- *                                           begins at 0 stays at 0 exactly, and all sources end at the last step, together
+ *     source     PAD … PAD x₁ … xₙ          filled up in front: with a row of zeros for input cell_rnn, cell_lstm and cell_gru
+ *                                           stay at 0 exactly when they begin there, and all sources end at the last step,
+ *                                           together. Not cell_gru_after: it adds bn at every step
  *     input      BOS y₁ … yₘ PAD …          what a decoder is told …
  *     target     y₁ … yₘ EOS PAD …          … and what it should say to it: the same, one step on
  *
@@ -49,8 +50,9 @@ Task task_copy(int shortest, int longest);
 Task task_reverse(int shortest, int longest);
 
 /* Spanish numbers below a million, "veintiún mil dos" → "21002", and the other way. A number's size is drawn first: below 100,
- * or of 3, 4, 5 or 6 digits, each equally likely; or else nine in ten would have six. The split is the same both ways. All
- * below 100 are to train on: they are the words that the others are made of.                                               */
+ * or of 3, 4, 5 or 6 digits, each equally likely; or else nine in ten would have six. (What is of the other split is drawn
+ * again, size and all: 22 in 100 pairs to train on are below 100.) The split is the same both ways. All below 100 are to train
+ * on: they are the words that the others are made of.                                                                      */
 Task task_to_digits(void);
 Task task_to_words(void);
 void task_free(Task *task);

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs all tests: every tests/test_*.c as it was built in this mode (test_gradients in double precision only, those of cells
-# and chapters in both), then every other script beside this one. `make test` calls it with MODE and CC in the
-# environment, when all is built.
+# Runs all tests: every tests/test_*.c as it was built in this mode (test_gradients in double precision only, those of
+# cells, attention and chapters in both), then every other script beside this one. `make test` calls it with MODE and CC in
+# the environment, when all is built.
 #
 # A test says "N passed, N failed" or "N passed, N failed, N skipped" on a line of its own. The sum of these is the last
 # line here. A test that does not say it, or says that none failed and ends with another status than 0, has failed.
@@ -45,7 +45,7 @@ for source in tests/test_*.c; do
     name=$(basename "$source" .c)
     case $name in
     test_gradients) run "$name, double" build/double/test_gradients ;;
-    test_cells | test_chapter*)
+    test_cells | test_attention | test_chapter*)
         run "$name" "$bin/$name"
         run "$name, double" "build/double/$name" ;;
     *) run "$name" "$bin/$name" ;;

@@ -197,6 +197,7 @@ static Var *op_matmul_nt(Var *const *in) { return v_matmul_nt(in[0], in[1]); }
 static Var *op_add_bias(Var *const *in)  { return v_add_bias(in[0], in[1]); }
 static Var *op_cols(Var *const *in)      { return v_cols(in[0], 1, 3); }
 static Var *op_rows(Var *const *in)      { return v_rows(in[0], 2, 2); }
+static Var *op_every(Var *const *in)     { return v_every(in[0], 1, 2, 3); }
 static Var *op_hcat(Var *const *in)      { return v_hcat(in, 3); }
 static Var *op_vcat(Var *const *in)      { return v_vcat(in, 3); }
 static Var *op_lookup(Var *const *in)    { return v_lookup(in[0], rows_asked, T); }
@@ -234,6 +235,7 @@ static void test_ops(void)
         { "add_bias", op_add_bias, 2, { { B, V }, { 1, V } } },
         { "cols", op_cols, 1, { { H, T } } },
         { "rows", op_rows, 1, { { V, D } } },
+        { "every", op_every, 1, { { T, D } } },
         { "hcat", op_hcat, 3, { { B, D }, { B, H }, { B, V } } },
         { "vcat", op_vcat, 3, { { D, B }, { H, B }, { V, B } } },
         { "lookup", op_lookup, 1, { { V, D } } },
@@ -288,6 +290,13 @@ static Var *overlapping(Var *const *in)
     return v_add(v_cols(y, 0, 4), v_mul(v_cols(y, 1, 4), v_cols(y, 2, 4)));
 }
 
+/* Rows 0, 2, 4 with rows 2, 3, 4, and both with row 4 alone, a view of the first */
+static Var *overlapping_rows(Var *const *in)
+{
+    Var *y = v_tanh(in[0]), *even = v_every(y, 0, 2, 3), *last = v_every(y, 2, 1, 3);
+    return v_add_bias(v_mul(even, last), v_cols(v_every(even, 2, 5, 1), 0, D));
+}
+
 static Var *view_and_whole(Var *const *in)
 {
     Var *y = v_tanh(in[0]);
@@ -325,6 +334,7 @@ static void test_compositions(void)
         { "view as the only consumer", only_a_view, 1, { { H, V } } },
         { "view of a leaf", view_of_leaf, 1, { { B, T } } },
         { "overlapping views", overlapping, 1, { { B, T } } },
+        { "overlapping views of rows", overlapping_rows, 1, { { V, D } } },
         { "view and whole", view_and_whole, 1, { { B, V } } },
         { "hcat of views", views_side_by_side, 2, { { B, T }, { B, D } } },
         { "vcat of views", views_stacked, 2, { { H, V }, { D, V } } },

@@ -484,6 +484,12 @@ static void test_views(void)
     EXPECT(mat_row(block, 2)[3] == 3 * 7 + 5, "the last element of the block: %g", (double)mat_row(block, 2)[3]);
     mat_row(block, 0)[1] = 100;
     EXPECT(m.at[1 * 7 + 3] == 100, "a view shares the numbers of its matrix");
+    Matrix every = mat_every(m, 1, 3, 2), corner = mat_cols(every, 5, 2);
+    EXPECT(every.rows == 2 && every.cols == 7 && every.stride == 21 && every.at == m.at + 7, "mat_every");
+    EXPECT(mat_row(corner, 1)[1] == 4 * 7 + 6, "the last element of every third row: %g", (double)mat_row(corner, 1)[1]);
+    mat_row(corner, 0)[0] = 200;
+    EXPECT(m.at[1 * 7 + 5] == 200, "a view of every third row shares them too");
+    EXPECT(mat_row(mat_every(every, 1, 5, 1), 0)[3] == 4 * 7 + 3, "a view of the last of every third row");
     EXPECT(mat_size(mat_rows(m, 5, 0)) == 0 && mat_size(mat_cols(m, 7, 0)) == 0, "empty views at the end");
     EXPECT(mat_same_shape(block, mat_over(NULL, 3, 4)) && !mat_same_shape(rows, cols), "mat_same_shape");
     mat_free(&m);
@@ -527,6 +533,8 @@ static void bad_add_rows(void)   { mat_add_row(shape(2, 3), shape(2, 3)); }
 static void bad_sum_rows(void)   { mat_sum_rows(shape(1, 4), shape(2, 3), SET); }
 static void bad_rows(void)       { mat_rows(shape(4, 5), 2, 3); }
 static void bad_rows_first(void) { mat_rows(shape(4, 5), -1, 3); }
+static void bad_every(void)      { mat_every(shape(9, 5), 0, 3, 4); }
+static void bad_every_step(void) { mat_every(shape(9, 5), 2, 0, 1); }
 static void bad_cols(void)       { mat_cols(shape(4, 5), 0, 6); }
 static void bad_cols_count(void) { mat_cols(shape(4, 5), 3, -2); }
 static void bad_over(void)       { mat_over(NULL, -1, 3); }
@@ -547,6 +555,7 @@ static void test_shapes_are_checked(void)
         { bad_add_row, { "(2,3)", "(1,4)" } },              { bad_add_rows, { "Y (2,3)", "b (2,3)" } },
         { bad_sum_rows, { "(1,4)", "(2,3)" } },             { bad_rows, { "2", "5", "(4,5)" } },
         { bad_rows_first, { "-1", "(4,5)" } },              { bad_cols, { "6", "(4,5)" } },
+        { bad_every, { "rows 0 to 10", "(9,5)" } },         { bad_every_step, { "step >= 1", "(9,5)" } },
         { bad_cols_count, { "3", "(4,5)" } },               { bad_over, { "(-1,3)" } },
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
