@@ -1,5 +1,6 @@
-/* Golden values: the ops, three recurrent cells built from them, the optimizers, clipping and the schedule against what
- * PyTorch computes in float64 from the same numbers (golden/golden.h; golden/make_golden.py made it once).
+/* Golden values: the ops, three recurrent cells built from them, the optimizers, clipping and the schedule, attention, cells in
+ * both directions and the loss of a padded batch, against what PyTorch computes in float64 from the same numbers
+ * (golden/golden.h; golden/make_golden.py made it once).
  *
  * A difference from the definition that everybody else uses shows here and nowhere else: gradient checks pass a GRU that is
  * not the usual one, and an ε inside the root instead of behind it.                                                       */
@@ -13,8 +14,9 @@
 enum { B = 2, H = 4, T = 6 };
 
 /* Tolerances, in parts of the largest number that an array holds: smaller ones are sums in which larger ones cancel, and
- * carry their rounding. A float is within 6e-8 of a number; the largest differences measured are 3.8e-7 for ops, 5.2e-7 for
- * cells and 2.1e-7 for optimizers. The workbook's results are the same bits everywhere, so a few times that is room. */
+ * carry their rounding. A float is within 6e-8 of a number; the largest differences measured are 3.8e-7 for ops, 7.2e-7 for
+ * cells and attention and 2.1e-7 for optimizers. The workbook's results are the same bits everywhere, so a few times that is
+ * room. */
 static const double op_tolerance = 1e-6, cell_tolerance = 2e-6, optim_tolerance = 1e-6;
 static double worst_op, worst_cell, worst_optim;
 
@@ -208,6 +210,113 @@ static void test_gru(void)
     tape_reset();
 }
 
+/* ---- a padded batch --------------------------------------------------------------------------------------------------
+ *
+ * Three sequences, of 5, 2 and 4 places. PyTorch packs them, or gets them one by one, and so has never seen padding; here it
+ * stands in front, and the golden inputs have noise in its places. */
+
+enum { PAIRS = 3, PLACES = 5 };
+
+static const Pair pairs[PAIRS] = {
+    { .n = 5, .m = 3, .y = { 1, 4, 0 } }, { .n = 2, .m = 5, .y = { 2, 2, 3, 0, 1 } }, { .n = 4, .m = 1, .y = { 3 } },
+};
+
+static Batch batch_of_pairs(void)
+{
+    Task task = { .target = { .size = 5 } };
+    return batch_of(pairs, PAIRS, &task);
+}
+
+/* A in the columns behind C's, as the golden results have them. */
+static Var *attend(const Batch *batch, Var *E, Var *X)
+{
+    Var *A = v_softmax(E, &batch->mask);
+    return v_hcat((Var *[]){ v_context(A, X), A }, 2);
+}
+
+static void test_attention(void)
+{
+    Batch batch = batch_of_pairs();
+    Var *q = leaf(&dot_q), *K = leaf(&dot_K), *X = leaf(&dot_X), *Y = attend(&batch, v_score_dot(q, K), X);
+    backward_from(Y, &dot_W);
+    expect_golden("dot", Y->value, &dot_Y, cell_tolerance);
+    expect_golden("dot, dq", q->grad, &dot_dq, cell_tolerance);
+    expect_golden("dot, dK", K->grad, &dot_dK, cell_tolerance);
+    expect_golden("dot, dX", X->grad, &dot_dX, cell_tolerance);
+    Var *va = leaf(&additive_va);
+    q = leaf(&additive_q), K = leaf(&additive_K), X = leaf(&additive_X);
+    Y = attend(&batch, v_score_additive(q, K, va), X);
+    backward_from(Y, &additive_W);
+    expect_golden("additive", Y->value, &additive_Y, cell_tolerance);
+    expect_golden("additive, dq", q->grad, &additive_dq, cell_tolerance);
+    expect_golden("additive, dK", K->grad, &additive_dK, cell_tolerance);
+    expect_golden("additive, dX", X->grad, &additive_dX, cell_tolerance);
+    expect_golden("additive, dva", va->grad, &additive_dva, cell_tolerance);
+    tape_reset();
+}
+
+typedef struct { Var *Wx, *Wh, *b; Layer layer; } Direction;
+
+/* One direction over the rows of x that `order` names; its states come in that order, too. */
+static Direction direct(bool lstm, Var *x, const int *order, const Golden *Wx, const Golden *Wh, const Golden *b)
+{
+    Direction d = { .Wx = leaf(Wx), .Wh = leaf(Wh), .b = leaf(b) };
+    Matrix zero = tape_matrix(PAIRS, H);
+    mat_fill(zero, 0);
+    Var *in = v_add_bias(v_matmul(x, d.Wx), d.b), *h0 = v_const(zero);
+    d.layer = lstm ? cell_lstm(in, order, d.Wh, h0, h0, PLACES) : cell_rnn(in, order, d.Wh, h0, PLACES);
+    return d;
+}
+
+static const int *forwards(const Batch *batch)
+{
+    int *order = batch_backwards(batch);
+    for (int k = 0; k < PLACES * PAIRS; k++) order[k] = order[k] == PAD ? PAD : k;
+    return order;
+}
+
+#define EXPECT_DIRECTION(name, way)                                                                  \
+    do {                                                                                             \
+        expect_golden(#name " " #way ", dWx", way.Wx->grad, &name##_##way##_dWx, cell_tolerance);    \
+        expect_golden(#name " " #way ", dWh", way.Wh->grad, &name##_##way##_dWh, cell_tolerance);    \
+        expect_golden(#name " " #way ", db", way.b->grad, &name##_##way##_db, cell_tolerance);       \
+    } while (0)
+
+/* States of all places, those of the way back, r, brought into the order of the places; and the last ones of both ways. */
+#define EXPECT_BOTH_WAYS(name, lstm)                                                                 \
+    do {                                                                                             \
+        Batch batch = batch_of_pairs();                                                              \
+        const int *order = batch_backwards(&batch);                                                  \
+        Var *x = leaf(&name##_x);                                                                    \
+        Direction f = direct(lstm, x, forwards(&batch), &name##_f_Wx, &name##_f_Wh, &name##_f_b);    \
+        Direction r = direct(lstm, x, order, &name##_r_Wx, &name##_r_Wh, &name##_r_b);               \
+        Var *Y = v_hcat((Var *[]){ f.layer.h, v_lookup(r.layer.h, order, PLACES * PAIRS) }, 2);      \
+        Var *ends[] = { f.layer.h_last, r.layer.h_last, f.layer.c_last, r.layer.c_last };            \
+        Var *last = v_hcat(ends, lstm ? 4 : 2);                                                      \
+        Var *loss = v_mean(v_mul(Y, v_const(golden_copy(&name##_W))));                               \
+        tape_backward(v_add(loss, v_mean(v_mul(last, v_const(golden_copy(&name##_W_last))))));       \
+        expect_golden(#name, Y->value, &name##_Y, cell_tolerance);                                   \
+        expect_golden(#name ", last", last->value, &name##_last, cell_tolerance);                    \
+        expect_golden(#name ", dx", x->grad, &name##_dx, cell_tolerance);                            \
+        EXPECT_DIRECTION(name, f);                                                                   \
+        EXPECT_DIRECTION(name, r);                                                                   \
+        tape_reset();                                                                                \
+    } while (0)
+
+static void test_both_ways(void)
+{
+    EXPECT_BOTH_WAYS(birnn, false);
+    EXPECT_BOTH_WAYS(bilstm, true);
+}
+
+/* The mean over all symbols and EOS of all pairs, which PyTorch gets one behind the other. */
+static void test_padded_entropy(void)
+{
+    Batch batch = batch_of_pairs();
+    EXPECT_SAME_BYTES(batch.target, padded_target, sizeof padded_target, "targets");
+    EXPECT_UNARY(padded, A, v_cross_entropy(in, padded_target));
+}
+
 /* ---- optimizers ----------------------------------------------------------------------------------------------------- */
 
 /* Each number is judged by how far it went itself: gradients lie between 1 and 1e-10, and so do the ways of some rules. */
@@ -306,6 +415,9 @@ int main(void)
     RUN(test_rnn);
     RUN(test_lstm);
     RUN(test_gru);
+    RUN(test_attention);
+    RUN(test_both_ways);
+    RUN(test_padded_entropy);
     RUN(test_sgd);
     RUN(test_momentum);
     RUN(test_adagrad);

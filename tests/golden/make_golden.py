@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Golden values: what PyTorch computes, in float64, for the ops, cells and optimizers that tests/test_golden.c checks.
+"""Golden values: what PyTorch computes, in float64, for the ops, cells, optimizers and batches that tests/test_golden.c checks.
 
     python3 tests/golden/make_golden.py > tests/golden/golden.h
 
@@ -184,10 +184,81 @@ def schedules():
     emit("schedule_rates", torch.tensor(rates + [low, low]))
 
 
+LENGTHS, DX = [5, 2, 4], 3
+PLACES = max(LENGTHS)
+
+
+def in_front(parts):
+    """One (n, columns) a sequence into (PLACES, sequences, columns), behind zeros; and all_parts goes the other way."""
+    return torch.stack([F.pad(part, (0, 0, PLACES - len(part), 0)) for part in parts], 1)
+
+
+def all_parts(x):
+    return [x[PLACES - n:, b] for b, n in enumerate(LENGTHS)]
+
+
+def attention():
+    """Each sequence by itself. The result has the contexts, and behind them the weights, 0 in the places of padding."""
+    def attend(score, q, K, X, *va):
+        rows = []
+        for q_b, K_b, X_b in zip(q, *(all_parts(m.reshape(PLACES, len(LENGTHS), -1)) for m in (K, X))):
+            a = F.softmax(score(q_b, K_b, *va), 0)
+            rows.append(torch.cat([a @ X_b, F.pad(a, (PLACES - len(a), 0))]))
+        return torch.stack(rows)
+
+    def inputs():
+        n = len(LENGTHS)
+        return {"q": normal(n, H), "K": normal(PLACES * n, H), "X": normal(PLACES * n, DX)}
+
+    case("dot", lambda **kw: attend(lambda q, K: K @ q, *kw.values()), **inputs())
+    case("additive", lambda **kw: attend(lambda q, K, va: torch.tanh(K + q) @ va[0], *kw.values()), **inputs(), va=normal(1, H))
+
+
+def both_ways(name, kind):
+    """A cell in both directions over packed sequences. Outputs and gradients are laid out with the padding in front. `last`: h of
+    the way there and of the way back, and the same of c."""
+    net = kind(D, H, bidirectional=True)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(normal(*weight.shape, scale=0.6))
+    x = normal(PLACES, len(LENGTHS), D).requires_grad_()
+    packed = torch.nn.utils.rnn.pack_sequence(all_parts(x), enforce_sorted=False)
+    out, states = net(packed)
+    out, _ = torch.nn.utils.rnn.pad_packed_sequence(out)
+    Y = in_front([out[:n, b] for b, n in enumerate(LENGTHS)])
+    last = torch.cat([state for pair in (states if kind is torch.nn.LSTM else [states]) for state in pair], 1)
+    W, W_last = normal(*Y.shape), normal(*last.shape)
+    ((W * Y).mean() + (W_last * last).mean()).backward()
+    for key, value in {"x": x, "dx": x.grad, "W": W, "Y": Y, "W_last": W_last, "last": last}.items():
+        emit(f"{name}_{key}", value)
+    for way, suffix in ("f", ""), ("r", "_reverse"):
+        ih, hh, b_ih, b_hh = (getattr(net, part + "_l0" + suffix) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        emit(f"{name}_{way}_b", b_ih + b_hh)
+        emit(f"{name}_{way}_db", b_ih.grad)
+        for key, value in {"Wx": ih, "Wh": hh}.items():
+            emit(f"{name}_{way}_{key}", value.T)
+            emit(f"{name}_{way}_d{key}", value.grad.T)
+
+
+def padded_entropy():
+    """The symbols of three targets, each with the end (5) behind it; V symbols and the end make V + 1."""
+    targets = [torch.tensor(y + [V]) for y in ([1, 4, 0], [2, 2, 3, 0, 1], [3])]
+    emit_ints("padded_target", torch.nn.utils.rnn.pad_sequence(targets, padding_value=-1).flatten())
+
+    def loss(A):
+        A = A.reshape(-1, len(targets), V + 1)
+        return F.cross_entropy(torch.cat([A[:len(y), b] for b, y in enumerate(targets)]), torch.cat(targets)).reshape(1, 1)
+    case("padded", loss, A=normal(max(map(len, targets)) * len(targets), V + 1, scale=2))
+
+
 ops()
 for name, kind in ("rnn", torch.nn.RNN), ("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU):
     cell(name, kind)
 optimizers()
 clipping()
 schedules()
+attention()
+both_ways("birnn", torch.nn.RNN)
+both_ways("bilstm", torch.nn.LSTM)
+padded_entropy()
 print("\n#endif")
