@@ -9,6 +9,9 @@
 #include "ops.h"
 #include "threads.h"
 
+#include <stdio.h>
+#include <string.h>
+
 typedef struct Cell Cell;
 typedef void StepFn(const Cell *c, int t, int row, int rows);
 
@@ -388,4 +391,49 @@ Layer (cell_gru_after)(const char *where, Var *x, const int *index, Var *Wh, Var
     c->sums = tape_matrix(c->B, 3 * c->H);
     run_blocks(c, gru_after_step);
     return layer_of(c);
+}
+
+/* ---- by name -------------------------------------------------------------------------------------------------------- */
+
+static const struct { const char *name; int gates; } kinds[CELL_KINDS] = {
+    [CELL_RNN] = { "rnn", 1 }, [CELL_GRU] = { "gru", 3 }, [CELL_LSTM] = { "lstm", 4 },
+};
+
+CellKind cell_named(const char *name, const char *where)
+{
+    for (int i = 0; i < CELL_KINDS; i++)
+        if (strcmp(name, kinds[i].name) == 0) return (CellKind)i;
+    die("%s '%s': expected rnn, gru or lstm", where, name);
+}
+
+const char *cell_name(CellKind kind) { return kinds[kind].name; }
+
+CellWeights cell_weights(Params *p, const char *name, CellKind kind, int D, int H)
+{
+    char full[3][NAME_ROOM];
+    const char *part[3] = { "Wx", "Wh", "b" };
+    int GH = kinds[kind].gates * H;
+    Init uniform = init_uniform(1 / sqrt(H));
+    for (int i = 0; i < 3; i++) snprintf(full[i], NAME_ROOM, "%s.%s", name, part[i]);
+    CellWeights w = { .kind = kind };
+    w.Wx = param(p, full[0], D, GH, uniform);
+    w.Wh = param(p, full[1], H, GH, uniform);
+    w.b  = param(p, full[2], 1, GH, init_zero());
+    return w;
+}
+
+void cell_begin(const CellWeights *w)
+{
+    int H = w->Wh->value.rows;
+    if (w->kind == CELL_LSTM) mat_fill(mat_cols(w->b->value, H, H), 1);
+}
+
+Var *cell_input(const CellWeights *w, Var *x) { return v_add_bias(v_matmul(x, w->Wx), w->b); }
+
+Layer (cell_layer)(const char *where, const CellWeights *w, Var *x, const int *index, Var *h0, Var *c0, int T)
+{
+    if (w->kind == CELL_LSTM) return (cell_lstm)(where, x, index, w->Wh, h0, c0, T);
+    Layer y = w->kind == CELL_RNN ? (cell_rnn)(where, x, index, w->Wh, h0, T) : (cell_gru)(where, x, index, w->Wh, h0, T);
+    y.c_last = c0;
+    return y;
 }

@@ -16,7 +16,7 @@
 #ifndef WORKBOOK_CELLS_H
 #define WORKBOOK_CELLS_H
 
-#include "tape.h"
+#include "params.h"
 
 typedef struct { Var *h, *h_last, *c_last; } Layer;        /* c_last: only of an LSTM */
 
@@ -34,6 +34,26 @@ Layer cell_gru(const char *where, Var *x, const int *index, Var *Wh, Var *h0, in
 /* The same with n = tanh(xn + r ⊙ (h Whn + bn)), bn (1,H): the variant of cuDNN and PyTorch, one product a step.           */
 Layer cell_gru_after(const char *where, Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T);
 
+/* ---- any of them, by name: for chapters where the cell is the user's choice ---------------------------------------------- */
+
+typedef enum { CELL_RNN, CELL_GRU, CELL_LSTM, CELL_KINDS } CellKind;
+
+CellKind    cell_named(const char *name, const char *where);     /* dies, naming `where`, on anything but rnn, gru and lstm */
+const char *cell_name(CellKind kind);
+
+typedef struct { CellKind kind; Var *Wx, *Wh, *b; } CellWeights;     /* (D,GH) (H,GH) (1,GH) */
+
+/* Parameters "name.Wx", "name.Wh", "name.b": weights uniform in ±1/√H, biases 0. After params_allocate, cell_begin sets the
+ * forget biases of an LSTM to 1 (chapter 03).                                                                              */
+CellWeights cell_weights(Params *p, const char *name, CellKind kind, int D, int H);
+void cell_begin(const CellWeights *w);
+
+Var *cell_input(const CellWeights *w, Var *x);           /* x Wx + b: what a cell is given, or a table of it to look up in */
+
+/* T steps from h0 and c0. For cells that have no c, c_last is c0.                                                         */
+Layer cell_layer(const char *where, const CellWeights *w, Var *x, const int *index, Var *h0, Var *c0, int T);
+
+#define cell_layer(...)     cell_layer(HERE, __VA_ARGS__)
 #define cell_rnn(...)       cell_rnn(HERE, __VA_ARGS__)
 #define cell_lstm(...)      cell_lstm(HERE, __VA_ARGS__)
 #define cell_gru(...)       cell_gru(HERE, __VA_ARGS__)
