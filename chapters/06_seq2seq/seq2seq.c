@@ -546,7 +546,7 @@ static int likelier_first(const void *a, const void *b)
 }
 
 /* A decoder that has been told the source of a pair and what the pair has of an answer, and the logits (1,V) of what it would
- * say next. Nothing is recorded. */
+ * say next. */
 static Decoder decoder_after(const Model *m, const Task *task, const Pair *pair, Var **logits)
 {
     tape_reset();
@@ -947,6 +947,26 @@ static const Cli cli = {
     .presets = { &quick, &usual, &reference }, .size = sizeof(Config),
 };
 
+static bool among(const char *text, const char *const *word)
+{
+    while (*word && strcmp(*word, text) != 0) word++;
+    return *word != NULL;
+}
+
+/* Complains now of what a part would complain of when it is reached, after others have trained and written their files. */
+static void check_texts(const Config *o)
+{
+    static const char *const parts[] = { "copy", "branches", "numbers", "forcing", "all", NULL };
+    static const char *const directions[] = { "to_digits", "to_words", "both", NULL };
+    Task digits = task_copy(1, SEQUENCE);
+    if (!among(o->part, parts)) die("--part '%s': expected copy, branches, numbers, forcing or all", o->part);
+    if (!among(o->task, directions)) die("--task '%s': expected to_digits, to_words or both", o->task);
+    if (!o->load && *o->prompt) die("--prompt '%s': expected --load FILE as well, to say which network is to answer", o->prompt);
+    cell_named(o->cell, "--cell");
+    started_pair(&digits, o->started);
+    task_free(&digits);
+}
+
 static bool wanted(const Config *o, const char *part)
 {
     return (strcmp(o->part, part) == 0 || strcmp(o->part, "all") == 0) && !interrupted();
@@ -972,6 +992,7 @@ int main(int argc, char **argv)
 {
     Config o;
     cli_parse(&cli, argc, argv, &o);
+    check_texts(&o);
     threads_start(o.threads);
     interrupt_catch();
     if (o.load) {
