@@ -1058,7 +1058,7 @@ def draw_length(path: Path) -> Figure:
         panel.set_title(task_title(task), loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(9 // len(tasks) + 1, steps=ROUND))
     panels[0].set_ylabel("exact match")
-    label_below(panels, "length of the source (characters)")
+    label_below(panels, "length in characters")
     write_length_legend(figure, lines, list(looks))
     write_title(figure, path, " and ".join(distinct(row["model"] for row in earlier))
                 + ": from chapter 06" if earlier else "")
