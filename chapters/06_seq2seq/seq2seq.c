@@ -934,7 +934,7 @@ static const Option options[] = {
 };
 
 #define SAME .seed = 1, .out = "out/06_seq2seq", .part = "all", .task = "both", .cell = "lstm", .started = "7", .prompt = "", .layers = 1, \
-             .batch = 64, .lr = 0.003, .clip = 1, .forcing = 1, .forcing_end = 1, .longest = MOST_PAIR, .beam = 1, .embedding = 16, \
+             .batch = 64, .lr = 0.005, .clip = 1, .forcing = 1, .forcing_end = 1, .longest = MOST_PAIR, .beam = 1, .embedding = 16, \
              .copy_low = 0.05
 
 static const Config quick     = { SAME, .copy_steps = 80, .forcing_steps = 40, .steps = 40, .hidden = 16, .test = 100, .reports = 4 };
