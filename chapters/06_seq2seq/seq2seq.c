@@ -10,7 +10,7 @@
  * al. and Sutskever et al., both 2014). It also has a flaw that can be seen with the naked eye, and you will see it: the longer
  * the sequence, the more has to pass through that one state. The next chapter removes it.
  *
- *     run        make chapter-06                                        @SECONDS_06@ on two cores
+ *     run        make chapter-06                                        less than a minute on two cores
  *                make chapter-06 ARGS='--part copy'                     one part alone: copy, branches, numbers or forcing
  *     again      build/06_seq2seq --load out/06_seq2seq/to_digits.safetensors --prompt "doscientos tres mil cuatro"
  *     writes     out/06_seq2seq/curve.csv, accuracy.csv, length.csv, forcing.csv, branches.csv, predictions.csv, samples.txt,
@@ -1012,3 +1012,33 @@ int main(int argc, char **argv)
     threads_stop();
     return interrupted() ? INTERRUPTED : 0;
 }
+
+/* ## What we simplified
+ *
+ * - One layer by default. Sutskever et al. had four, with 1,000 numbers each, and needed them.
+ * - The decoder sees the source through its first state alone. Cho et al. hand it the encoder's last state at every step, which helps
+ *   against forgetting (digits to words) and not against narrowness (words to digits).
+ * - Beams are ranked by log p as it is. Among answers of very different lengths that favours the short ones, and translators
+ *   divide by the length or a power of it. Here the length is a part of what is right or wrong.
+ * - Whether a symbol is right is judged place by place. An answer that has lost its second digit is then wrong nearly everywhere.
+ *
+ * ## What to remember
+ *
+ * - An encoder reads and says nothing, a decoder writes and reads nothing but itself; one state passes between them.
+ * - BOS begins, EOS ends, PAD is not there: no input, no target, no change of state. Check it bit for bit.
+ * - Teacher forcing: told the truth in training, left alone in use. The gap between the two is exposure bias. Measure it before
+ *   you cure it.
+ * - What is not decided by the input cannot be learned. Know the least loss before you try to go below it.
+ * - A state of fixed size is a bottleneck for a sequence of any size.
+ *
+ * ## References
+ *
+ * - I. Sutskever, O. Vinyals, Q. V. Le, "Sequence to sequence learning with neural networks", NeurIPS 2014.
+ * - K. Cho et al., "Learning phrase representations using RNN encoder-decoder for statistical machine translation", EMNLP 2014.
+ * - S. Bengio, O. Vinyals, N. Jaitly, N. Shazeer, "Scheduled sampling for sequence prediction with recurrent neural networks",
+ *   NeurIPS 2015.
+ * - F. Huszár, "How (not) to train your generative model: scheduled sampling, likelihood, adversary?", arXiv:1511.05101, 2015.
+ * - S. Lemons, C. Linares López, R. C. Holte, W. Ruml, "Beam search: faster and monotonic", ICAPS 2022. (6.2).
+ * - S. Hochreiter, J. Schmidhuber, "Long short-term memory", Neural Computation 9, 1997. D. Kingma, J. Ba, "Adam: a method for
+ *   stochastic optimization", ICLR 2015.
+ * - Set-up of section 5: a README on sequence to sequence models; of section 7: a blog post on them. See docs/references.md.   */
