@@ -72,7 +72,7 @@ typedef struct {
  *     boxcar         1        0.4047
  *     Epanechnikov   1        0.1544
  *     Gaussian       1        0.7762
- *     learned        0.281    0.0441
+ *     learned        0.230    0.0582
  *
  * Do not read a ranking of kernels into the first three: a Gaussian of width 1 has weight far beyond 1, where the other two
  * have none, so it blurs more. kernels.png shows how much the width matters, and how little the shape. (The learned one is a
@@ -138,13 +138,13 @@ static double learn_width(double w, const Points *p, int steps)
     Params params = { 0 };
     Var *narrow = param(&params, "1/w", 1, 1, init_constant(1 / w));
     params_allocate(&params, 0);
-    Optim adam = optim_adam(&params, 0.1, 0);
+    Optim adam = optim_adam(&params, 0.4, 0);
     for (int step = 0; step < steps; step++) {
         tape_reset();
         Var *error = left_out_error(narrow, p);
         params_zero_grad(&params);
         tape_backward(error);
-        adam.lr = 0.1 * schedule_cosine(step, 0, steps, 0.01);
+        adam.lr = 0.4 * schedule_cosine(step, 0, steps, 0.01);
         optim_step(&adam, &params);
     }
     w = 1 / (double)narrow->value.at[0];
@@ -161,7 +161,7 @@ static void kernel_row(FILE *f, const char *panel, const char *series, double x,
 
 static void show_kernels(const Config *o)
 {
-    enum { WIDTH_STEPS = 100 };
+    enum { WIDTH_STEPS = 300 };
     Points p = points_draw((uint64_t)o->seed);
     Kernel kernel[KERNELS] = { { "boxcar", boxcar, 1 }, { "epanechnikov", epanechnikov, 1 }, { "gaussian", gaussian, 1 }, { "learned", gaussian, 0 } };
     kernel[3].w = learn_width(kernel[2].w, &p, WIDTH_STEPS);
