@@ -325,52 +325,53 @@ Layer (cell_gru)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, 
 
 /* ---- GRU, r ⊙ after the product: keep = [ r | z | s | n ], s = h Whn + bn --------------------------------------------- */
 
+static void gru_after_row(int H, real *restrict keep, const real *restrict in, const real *restrict bias, const real *restrict before, real *restrict h)
+{
+    real *r = keep, *z = keep + H, *s = keep + 2 * H, *n = keep + 3 * H;
+    for (int j = 0; j < H; j++) {
+        r[j] = r_sigmoid(r[j] + in[j]);
+        z[j] = r_sigmoid(z[j] + in[H + j]);
+        s[j] += bias[j];
+        n[j] = r_tanh(real_fma(r[j], s[j], in[2 * H + j]));
+        h[j] = real_fma(z[j], before[j] - n[j], n[j]);
+    }
+}
+
 static void gru_after_step(const Cell *c, int t, int row, int rows)
 {
-    int H = c->H;
     Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
-    Matrix sums = mat_cols(k, 0, 3 * H), x = mat_rows(c->sums, row, rows);
+    Matrix x = mat_rows(c->sums, row, rows);
     fetch_input(c, x, t, row);
-    matmul_nn(sums, prev, c->Wh->value, SET);
-    for (int i = 0; i < rows; i++) {
-        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict out = mat_row(h, i);
-        const real *in = mat_row(x, i), *before_row = mat_row(prev, i), *bias = c->bn->value.at;
-        for (int j = 0; j < H; j++) {
-            r[j] = r_sigmoid(r[j] + in[j]);
-            z[j] = r_sigmoid(z[j] + in[H + j]);
-            s[j] += bias[j];
-            n[j] = r_tanh(real_fma(r[j], s[j], in[2 * H + j]));
-            out[j] = real_fma(z[j], before_row[j] - n[j], n[j]);
-        }
+    matmul_nn(mat_cols(k, 0, 3 * c->H), prev, c->Wh->value, SET);
+    for (int i = 0; i < rows; i++)
+        gru_after_row(c->H, mat_row(k, i), mat_row(x, i), c->bn->value.at, mat_row(prev, i), mat_row(h, i));
+}
+
+/* dh comes in, by hₜ, and leaves as what of it goes straight to hₜ₋₁ */
+static void gru_after_row_back(int H, real *restrict keep, const real *restrict before, real *restrict dh)
+{
+    real *r = keep, *z = keep + H, *s = keep + 2 * H, *n = keep + 3 * H;
+    for (int j = 0; j < H; j++) {
+        real rj = r[j], zj = z[j], nj = n[j], d = dh[j], dn = d * (1 - zj) * real_fma(-nj, nj, 1);
+        r[j] = dn * s[j] * real_fma(-rj, rj, rj);
+        z[j] = d * (before[j] - nj) * real_fma(-zj, zj, zj);
+        s[j] = dn * rj;
+        n[j] = dn;
+        dh[j] = d * zj;
     }
 }
 
 static void gru_after_step_back(const Cell *c, int t, int row, int rows)
 {
-    int H = c->H;
     Matrix dh = incoming(c, t, row, rows), k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows);
-    Matrix carried = mat_rows(c->dc, row, rows);
-    for (int i = 0; i < rows; i++) {
-        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict keep = mat_row(carried, i);
-        const real *d = mat_row(dh, i), *h = mat_row(prev, i);
-        for (int j = 0; j < H; j++) {
-            real rj = r[j], zj = z[j], nj = n[j], dn = d[j] * (1 - zj) * real_fma(-nj, nj, 1);
-            r[j] = dn * s[j] * real_fma(-rj, rj, rj);
-            z[j] = d[j] * (h[j] - nj) * real_fma(-zj, zj, zj);
-            s[j] = dn * rj;
-            n[j] = dn;
-            keep[j] = d[j] * zj;
-        }
-    }
-    mat_copy(dh, carried);
-    matmul_nn(dh, mat_cols(k, 0, 3 * H), c->turned, ADD);
+    for (int i = 0; i < rows; i++) gru_after_row_back(c->H, mat_row(k, i), mat_row(prev, i), mat_row(dh, i));
+    matmul_nn(dh, mat_cols(k, 0, 3 * c->H), c->turned, ADD);
 }
 
 static void gru_after_back(Var *y)
 {
     Cell *c = y->own;
     begin_back(c);
-    c->dc = tape_matrix(c->B, c->H);
     run_blocks(c, gru_after_step_back);
     end_input(c, 0, 0, 2 * c->H);
     end_input(c, 3 * c->H, 2 * c->H, c->H);
