@@ -339,9 +339,14 @@ least_test() {
 # interrupt MS ARGUMENT …: Ctrl-C so long after curve.csv was begun, or after the first $await was there
 await=curve.csv.partial
 interrupt() {
-    delay=$1
-    shift
     rm -rf stopped
+    send INT "$@"
+}
+
+# send SIGNAL MS ARGUMENT …: the same into a folder that may have been begun
+send() {
+    signal=$1 delay=$2
+    shift 2
     saved_program=$program
     program=spawn_program
     run --out stopped --seed 6 "$@" >log 2>err
@@ -350,7 +355,7 @@ interrupt() {
 }
 
 spawn_program() {
-    ./spawn_int "stopped/$await" "$delay" "$saved_program" "$@"
+    ./spawn_int "$signal" "stopped/$await" "$delay" "$saved_program" "$@"
 }
 
 interrupt_test() {
@@ -428,6 +433,32 @@ resume_test() {
     done
 }
 
+# A run that writes its checkpoint after every step, is killed again and again, and goes on each time from what stands there.
+kill_test() {
+    has resume || return
+    case $MODE in debug) steps=80 ;; *) steps=400 ;; esac
+    set -- --steps $steps --epochs 1000 --reports $steps --hidden 16 --dropout 0.1
+    run --seed 6 --out whole "$@" >log 2>err
+    expect "a run to compare with: $(cat err)" test $? -eq 0
+    rm -rf stopped
+    kills=0
+    while [ $kills -lt 10 ]; do
+        rm -f stopped/*.partial
+        from=
+        if [ -e stopped/checkpoint.safetensors ]; then from='--resume stopped/checkpoint.safetensors'; fi
+        # shellcheck disable=SC2086
+        send KILL $((20 + kills * 37 % 29)) "$@" $from
+        if [ "$status" -ne 137 ]; then break; fi
+        kills=$((kills + 1))
+    done
+    expect "killed $kills times, then status $status: $(cat err)" test "$status" -eq 137 -o "$status" -eq 125 -a $kills -gt 0
+    run --seed 6 --out resumed --resume stopped/checkpoint.safetensors "$@" >log 2>err
+    expect "resumed after $kills kills: $(cat err)" test $? -eq 0 -a ! -s err
+    for file in curve.csv samples.txt results.csv model.safetensors; do
+        expect "killed and resumed, $file" cmp whole/$file resumed/$file
+    done
+}
+
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 test_chapter() {
@@ -459,6 +490,7 @@ test_chapter() {
     interrupt_test
     parts_test
     resume_test
+    kill_test
     full_disk_test
 }
 
