@@ -18,6 +18,7 @@ struct Cell {
     int T, B, H, gates;                    /* gates: blocks of H columns in x and Wh */
     Matrix keep, sums;                     /* (T B, ·); sums (B, G H): a step's h Wh, where it may not go straight into keep */
     Matrix c;                              /* (T B, H): an LSTM's cells */
+    Matrix W;                              /* Wh, laid out as `spread` says */
     Matrix turned, dh, dc;                 /* the way back: Whᵀ (G H, H); (B,H) what the step after handed back */
     StepFn *step;
     bool spent;                            /* on the way back, which uses up keep */
@@ -63,13 +64,20 @@ static void run_blocks(Cell *c, StepFn *step)
     parallel_for((c->B + block_of(c) - 1) / block_of(c), 1, block_through_time, c);
 }
 
+/* Room for weights that every step reads again. A width that is a power of two would put the rows of a panel at the same few
+ * places of the first-level cache, where they drive each other out; a row that is a line longer moves each to the next. */
+static Matrix spread(int rows, int cols)
+{
+    return mat_cols(tape_matrix(rows, cols + LANES), 0, cols);
+}
+
 /* What all ways back begin with: Whᵀ, and the gradients that come in from behind the last step. */
 static void begin_back(Cell *c)
 {
     CHECK_AT(c->y->where, !c->spent, "%s: a second way back through a fused cell; reset the tape between two losses", c->y->op);
     c->spent = true;
     Matrix W = c->Wh->value;
-    c->turned = tape_matrix(W.cols, W.rows);
+    c->turned = spread(W.cols, W.rows);
     for (int i = 0; i < W.rows; i++)
         for (int j = 0; j < W.cols; j++) mat_row(c->turned, j)[i] = mat_row(W, i)[j];
     c->dh = tape_matrix(c->B, c->H);
@@ -125,6 +133,8 @@ static Cell *cell_new(const char *op, const char *where, Var *x, const int *inde
     Cell *c = tape_room(sizeof *c);
     *c = (Cell){ .y = y, .x = x, .Wh = Wh, .h0 = h0, .c0 = c0, .bn = bn, .T = T, .B = B, .H = H, .gates = gates };
     c->index = index ? tape_ints(index, T * B) : NULL;
+    c->W = Wh->value;
+    if (T > 1) mat_copy(c->W = spread(H, gates * H), Wh->value);
     y->own = c;
     return c;
 }
@@ -143,7 +153,7 @@ static void rnn_step(const Cell *c, int t, int row, int rows)
 {
     Matrix h = at(c->y->value, c, t, row, rows);
     fetch_input(c, h, t, row);
-    matmul_nn(h, h_before(c, t, row, rows), c->Wh->value, ADD);
+    matmul_nn(h, h_before(c, t, row, rows), c->W, ADD);
     mat_tanh(h, h);
 }
 
@@ -196,7 +206,7 @@ static void lstm_step(const Cell *c, int t, int row, int rows)
     Matrix z = at(c->keep, c, t, row, rows), h = at(c->y->value, c, t, row, rows), now = at(c->c, c, t, row, rows);
     Matrix c_before = before(c, c->c, c->c0, t, row, rows);
     fetch_input(c, z, t, row);
-    matmul_nn(z, h_before(c, t, row, rows), c->Wh->value, ADD);
+    matmul_nn(z, h_before(c, t, row, rows), c->W, ADD);
     for (int r = 0; r < rows; r++) lstm_row(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(h, r));
 }
 
@@ -257,14 +267,14 @@ static void gru_step(const Cell *c, int t, int row, int rows)
     Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
     Matrix rz = mat_cols(k, 0, 2 * H), n = mat_cols(k, 2 * H, H), rh = mat_cols(k, 3 * H, H);
     fetch_input(c, mat_cols(k, 0, 3 * H), t, row);
-    matmul_nn(rz, prev, mat_cols(c->Wh->value, 0, 2 * H), ADD);
+    matmul_nn(rz, prev, mat_cols(c->W, 0, 2 * H), ADD);
     for (int i = 0; i < rows; i++) {
         real *restrict gate = mat_row(rz, i), *restrict product = mat_row(rh, i);
         const real *before_row = mat_row(prev, i);
         for (int j = 0; j < 2 * H; j++) gate[j] = r_sigmoid(gate[j]);
         for (int j = 0; j < H; j++) product[j] = gate[j] * before_row[j];
     }
-    matmul_nn(n, rh, mat_cols(c->Wh->value, 2 * H, H), ADD);
+    matmul_nn(n, rh, mat_cols(c->W, 2 * H, H), ADD);
     for (int i = 0; i < rows; i++) {
         const real *z = mat_row(rz, i) + H, *before_row = mat_row(prev, i);
         real *restrict new_row = mat_row(n, i), *restrict out = mat_row(h, i);
@@ -342,7 +352,7 @@ static void gru_after_step(const Cell *c, int t, int row, int rows)
     Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
     Matrix x = mat_rows(c->sums, row, rows);
     fetch_input(c, x, t, row);
-    matmul_nn(mat_cols(k, 0, 3 * c->H), prev, c->Wh->value, SET);
+    matmul_nn(mat_cols(k, 0, 3 * c->H), prev, c->W, SET);
     for (int i = 0; i < rows; i++)
         gru_after_row(c->H, mat_row(k, i), mat_row(x, i), c->bn->value.at, mat_row(prev, i), mat_row(h, i));
 }
