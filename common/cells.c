@@ -71,6 +71,17 @@ static Matrix spread(int rows, int cols)
     return mat_cols(tape_matrix(rows, cols + LANES), 0, cols);
 }
 
+/* Rows LANES·begin … of Whᵀ, LANES columns at a time, so that what a line of Wh brings along is used while it is there. */
+static void turn_rows(int begin, int end, void *arg)
+{
+    const Cell *c = arg;
+    Matrix W = c->Wh->value, T = c->turned;
+    int last = end * LANES < T.rows ? end * LANES : T.rows;
+    for (int i = 0; i < T.cols; i += LANES)
+        for (int j = begin * LANES; j < last; j++)
+            for (int l = i; l < i + LANES && l < T.cols; l++) mat_row(T, j)[l] = mat_row(W, l)[j];
+}
+
 /* What all ways back begin with: Whᵀ, and the gradients that come in from behind the last step. */
 static void begin_back(Cell *c)
 {
@@ -78,8 +89,7 @@ static void begin_back(Cell *c)
     c->spent = true;
     Matrix W = c->Wh->value;
     c->turned = spread(W.cols, W.rows);
-    for (int i = 0; i < W.rows; i++)
-        for (int j = 0; j < W.cols; j++) mat_row(c->turned, j)[i] = mat_row(W, i)[j];
+    parallel_for((W.cols + LANES - 1) / LANES, 1 + (1 << 14) / (LANES * W.rows), turn_rows, c);
     c->dh = tape_matrix(c->B, c->H);
     mat_fill(c->dh, 0);
 }
