@@ -126,6 +126,9 @@ static Matrix incoming(const Cell *c, int t, int row, int rows)
     return dh;
 }
 
+/* Whether anybody asks for the gradient by the state before step t. */
+static bool goes_on(const Cell *c, int t) { return t > 0 || c->h0->tracked; }
+
 /* ---- making a layer ------------------------------------------------------------------------------------------------ */
 
 static Cell *cell_new(const char *op, const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, Var *bn, int T,
@@ -175,7 +178,7 @@ static void rnn_step_back(const Cell *c, int t, int row, int rows)
             real y = mat_row(h, r)[j];
             mat_row(dz, r)[j] = mat_row(dh, r)[j] * real_fma(-y, y, 1);
         }
-    matmul_nn(dh, dz, c->turned, SET);
+    if (goes_on(c, t)) matmul_nn(dh, dz, c->turned, SET);
 }
 
 static void rnn_back(Var *y)
@@ -242,7 +245,7 @@ static void lstm_step_back(const Cell *c, int t, int row, int rows)
     Matrix now = at(c->c, c, t, row, rows), c_before = before(c, c->c, c->c0, t, row, rows);
     for (int r = 0; r < rows; r++)
         lstm_row_back(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(dh, r), mat_row(dc, r));
-    matmul_nn(dh, z, c->turned, SET);
+    if (goes_on(c, t)) matmul_nn(dh, z, c->turned, SET);
 }
 
 static void lstm_back(Var *y)
@@ -319,7 +322,7 @@ static void gru_step_back(const Cell *c, int t, int row, int rows)
             r[j] = dr[j] * h[j] * real_fma(-r[j], r[j], r[j]);
         }
     }
-    matmul_nn(dh, mat_cols(k, 0, 2 * H), mat_rows(c->turned, 0, 2 * H), ADD);
+    if (goes_on(c, t)) matmul_nn(dh, mat_cols(k, 0, 2 * H), mat_rows(c->turned, 0, 2 * H), ADD);
 }
 
 static void gru_back(Var *y)
@@ -385,7 +388,7 @@ static void gru_after_step_back(const Cell *c, int t, int row, int rows)
 {
     Matrix dh = incoming(c, t, row, rows), k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows);
     for (int i = 0; i < rows; i++) gru_after_row_back(c->H, mat_row(k, i), mat_row(prev, i), mat_row(dh, i));
-    matmul_nn(dh, mat_cols(k, 0, 3 * c->H), c->turned, ADD);
+    if (goes_on(c, t)) matmul_nn(dh, mat_cols(k, 0, 3 * c->H), c->turned, ADD);
 }
 
 static void gru_after_back(Var *y)

@@ -193,8 +193,8 @@ Var *(v_add_bias)(const char *where, Var *A, Var *b)
 {
     CHECK_AT(where, b->value.rows == 1 && b->value.cols == A->value.cols, "add_bias: A (%d,%d), b (%d,%d)", SHAPE(A), SHAPE(b));
     Var *y = tape_push("add_bias", where, TWO(A, b), SHAPE(A), add_bias_back);
-    mat_copy(y->value, A->value);
-    mat_add_row(y->value, b->value);
+    Matrix b_in_each_row = { .rows = A->value.rows, .cols = b->value.cols, .stride = 0, .at = b->value.at };
+    mat_map(add_row, y->value, &A->value, &b_in_each_row, 0);
     return y;
 }
 

@@ -605,7 +605,7 @@ static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *cu
  * preset's, validation rose from 2.070 at step 1,000 to 2.183 at step 1,500; 0.01 had served the narrower default well. A wider
  * network wants smaller steps.
  *
- * It changes the model, so the best weights are put back afterwards.                                                       */
+ * Dynamic evaluation changes the model, so the best weights are put back afterwards.                                                       */
 static double dynamic_loss(Model *m, const Config *o, Part part)
 {
     Reader r = reader_new(m, part, 1, part.n > 32 ? 32 : part.n - 1);
