@@ -49,9 +49,9 @@ wide() {
     case $1 in
     01*) set -- --hidden 160 --epochs 1 --batch 512 --train 1024 --test 512 ;;
     02*) set -- --hidden 160 --epochs 1 --batch 64 --reports 1 --lags 5 --estimates 2 --steps 2 ;;
-    03*) set -- --hidden 160 --epochs 1 --train 1024 --recall-steps 2 --recall-hidden 160 --series-epochs 1 --series-hidden 96 \
-        --series-batch 250 ;;
-    04*) set -- --hidden 160 --epochs 1 --batch 256 --train 512 ;;
+    03*) set -- --hidden 160 --epochs 1 --train 512 --test 256 --lag 3 --recall-steps 2 --recall-hidden 96 \
+        --series-epochs 1 --series-hidden 32 --series-batch 600 ;;
+    04*) set -- --hidden 160 --epochs 1 --batch 256 --train 256 --test 256 ;;
     *)   set -- --hidden 160 --batch 48 --steps 4 --length 20 --leak 3 --depth 2 ;;
     esac
     echo "$@"
@@ -75,13 +75,15 @@ options_of() {
     case $1 in wide) wide "$2" ;; small) small "$2" ;; esac
 }
 
-# Where the sanitizers watch every number, the short run has to do.
-kinds="quick wide small"
+# quick.sh compares the quick presets for several numbers of threads. Where the sanitizers watch every number, the short run
+# has to do.
+kinds="wide small"
 [ "$MODE" = debug ] && kinds=small
 
 threads_test() {
     for chapter in $chapters; do
         program=$root/$below/$chapter
+        [ "$MODE" = debug ] || run "$chapter.quick.1" "$program" --threads 1
         for kind in $kinds; do
             for threads in 1 2 3; do
                 # shellcheck disable=SC2046
