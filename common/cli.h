@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT, OPTION_FLAG } OptionKind;
+typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT } OptionKind;
 
 typedef struct {
     const char *name;                      /* "hidden" for --hidden */

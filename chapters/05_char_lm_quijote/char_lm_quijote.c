@@ -191,13 +191,13 @@ static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
  * The LSTM's forget gates begin with bias 1, so that σ(1) = 0.73 of a cell survives each step before anything is learned
  * (chapter 03). Dropout sits between layers and before the output, never inside the recurrence, where it would wipe the
  * memory T times.                                                                                                          */
-typedef enum { RNN, GRU, LSTM, CELLS } CellKind;
+typedef enum { RNN, GRU, LSTM, CELLS } CellType;
 
 static const char *const cell_names[CELLS] = { "rnn", "gru", "lstm" };
 static const int cell_gates[CELLS] = { 1, 3, 4 };
 
 typedef struct {
-    CellKind cell;
+    CellType cell;
     int V, D, H, layers;
     Params params;
     Var *E, *Wo, *bo, *Wx[MOST_LAYERS], *Wh[MOST_LAYERS], *b[MOST_LAYERS];
@@ -213,7 +213,7 @@ static Var *layer_param(Model *m, const char *name, int layer, int rows, int col
     return param(&m->params, full, rows, cols, init);
 }
 
-static void model_new(Model *m, CellKind cell, int V, int D, int H, int layers, uint64_t seed)
+static void model_new(Model *m, CellType cell, int V, int D, int H, int layers, uint64_t seed)
 {
     double range = 1 / sqrt(H);
     int GH = cell_gates[cell] * H;
@@ -247,7 +247,7 @@ static void memory_clear(Memory *s)
     for (int l = 0; l < s->layers; l++) mat_fill(s->h[l], 0), mat_fill(s->c[l], 0);
 }
 
-static Layer cell_layer(CellKind cell, Var *x, const int *ids, Var *Wh, Var *h0, Var *c0, int T)
+static Layer read_cell(CellType cell, Var *x, const int *ids, Var *Wh, Var *h0, Var *c0, int T)
 {
     if (cell == RNN) return cell_rnn(x, ids, Wh, h0, T);
     if (cell == GRU) return cell_gru(x, ids, Wh, h0, T);
@@ -260,7 +260,7 @@ static Var *model_read(const Model *m, Memory *s, const int *ids, int T, double 
     Var *h = NULL;
     for (int l = 0; l < m->layers; l++) {
         Var *x = v_add_bias(v_matmul(l ? h : m->E, m->Wx[l]), m->b[l]);              /* (3.1): a table; (3.3): all steps */
-        Layer y = cell_layer(m->cell, x, l ? NULL : ids, m->Wh[l], v_const(s->h[l]), v_const(s->c[l]), T);
+        Layer y = read_cell(m->cell, x, l ? NULL : ids, m->Wh[l], v_const(s->h[l]), v_const(s->c[l]), T);
         h = v_dropout(y.h, dropout, rng);
         mat_copy(s->h[l], y.h_last->value);
         if (y.c_last) mat_copy(s->c[l], y.c_last->value);
@@ -474,10 +474,10 @@ static void model_save(const Model *m, const Vocab *vocab, const char *folder, c
     checkpoint_free(&c);
 }
 
-static CellKind cell_of(const char *name, const char *where)
+static CellType cell_of(const char *name, const char *where)
 {
     for (int i = 0; i < CELLS; i++)
-        if (strcmp(name, cell_names[i]) == 0) return (CellKind)i;
+        if (strcmp(name, cell_names[i]) == 0) return (CellType)i;
     die("%s '%s': expected rnn, gru or lstm", where, name);
 }
 
@@ -1021,7 +1021,7 @@ static void show_leak(const Model *like, const Data *d, const Config *o)
  * Deep loses here. 4.396 is what the frequencies of the symbols alone give: after 200 steps three layers have not even begun to
  * use what they read. The lead is smaller in the longer run, 0.15 bits instead of 0.7 for two layers, and we do not know from
  * these runs where it ends, nor whether another learning rate would have served the deep ones better. What it shows is that depth is not free: at equal parameters and little time, be wide.           */
-static size_t size_of(CellKind cell, int V, int D, int H, int layers)
+static size_t size_of(CellType cell, int V, int D, int H, int layers)
 {
     size_t G = (size_t)cell_gates[cell], h = (size_t)H;
     return (size_t)(V * D) + (size_t)D * G * h + (size_t)(layers - 1) * h * G * h + (size_t)layers * (G * h * h + G * h) + h * (size_t)V + (size_t)V;
@@ -1033,7 +1033,7 @@ static void compare_depths(const Data *d, const Config *o)
     size_t budget = size_of(cell_of(o->cell, "--cell"), d->vocab.size, o->embedding, o->hidden, o->layers) / 2;
     fputs("layers,hidden,parameters,steps,valid_bits\n", output_file(out));
     for (int layers = 1; layers <= MOST_LAYERS && !interrupted(); layers++) {
-        CellKind cell = cell_of(o->cell, "--cell");
+        CellType cell = cell_of(o->cell, "--cell");
         Config now = *o;
         Model m;
         for (now.hidden = 1; size_of(cell, d->vocab.size, o->embedding, now.hidden + 1, layers) <= budget; now.hidden++) continue;
