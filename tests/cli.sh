@@ -440,19 +440,21 @@ kill_test() {
     set -- --steps $steps --epochs 1000 --reports $steps --hidden 16 --dropout 0.1
     run --seed 6 --out whole "$@" >log 2>err
     expect "a run to compare with: $(cat err)" test $? -eq 0
-    rm -rf stopped
+    rm -rf stopped from
     kills=0
+    await=checkpoint.safetensors                                 # a first one, and up to 28 ms more: then the next are on their way
     while [ $kills -lt 10 ]; do
-        rm -f stopped/*.partial
-        from=
-        if [ -e stopped/checkpoint.safetensors ]; then from='--resume stopped/checkpoint.safetensors'; fi
+        resume=
+        if [ -e from ]; then resume='--resume from'; fi
         # shellcheck disable=SC2086
-        send KILL $((20 + kills * 37 % 29)) "$@" $from
+        send KILL $((kills * 37 % 29)) "$@" $resume
         if [ "$status" -ne 137 ]; then break; fi
         kills=$((kills + 1))
+        mv stopped/checkpoint.safetensors from
     done
-    expect "killed $kills times, then status $status: $(cat err)" test "$status" -eq 137 -o "$status" -eq 125 -a $kills -gt 0
-    run --seed 6 --out resumed --resume stopped/checkpoint.safetensors "$@" >log 2>err
+    await=curve.csv.partial
+    expect "killed $kills times, then status $status: $(cat err)" test "$status" -eq 137 -o "$status" -eq 125 -a $kills -gt 2
+    run --seed 6 --out resumed --resume from "$@" >log 2>err
     expect "resumed after $kills kills: $(cat err)" test $? -eq 0 -a ! -s err
     for file in curve.csv samples.txt results.csv model.safetensors; do
         expect "killed and resumed, $file" cmp whole/$file resumed/$file
