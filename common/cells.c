@@ -21,6 +21,7 @@ struct Cell {
     int T, B, H, gates;                    /* gates: blocks of H columns in x and Wh */
     Matrix keep, sums;                     /* (T B, ·); sums (B, G H): a step's h Wh, where it may not go straight into keep */
     Matrix c;                              /* (T B, H): an LSTM's cells */
+    Matrix W;                              /* Wh, laid out as `spread` says */
     Matrix turned, dh, dc;                 /* the way back: Whᵀ (G H, H); (B,H) what the step after handed back */
     StepFn *step;
     bool spent;                            /* on the way back, which uses up keep */
@@ -66,15 +67,32 @@ static void run_blocks(Cell *c, StepFn *step)
     parallel_for((c->B + block_of(c) - 1) / block_of(c), 1, block_through_time, c);
 }
 
+/* Room for weights that every step reads again. A width that is a power of two would put the rows of a panel at the same few
+ * places of the first-level cache, where they drive each other out; a row that is a line longer moves each to the next. */
+static Matrix spread(int rows, int cols)
+{
+    return mat_cols(tape_matrix(rows, cols + LANES), 0, cols);
+}
+
+/* Rows LANES·begin … of Whᵀ, LANES columns at a time, so that what a line of Wh brings along is used while it is there. */
+static void turn_rows(int begin, int end, void *arg)
+{
+    const Cell *c = arg;
+    Matrix W = c->Wh->value, T = c->turned;
+    int last = end * LANES < T.rows ? end * LANES : T.rows;
+    for (int i = 0; i < T.cols; i += LANES)
+        for (int j = begin * LANES; j < last; j++)
+            for (int l = i; l < i + LANES && l < T.cols; l++) mat_row(T, j)[l] = mat_row(W, l)[j];
+}
+
 /* What all ways back begin with: Whᵀ, and the gradients that come in from behind the last step. */
 static void begin_back(Cell *c)
 {
     CHECK_AT(c->y->where, !c->spent, "%s: a second way back through a fused cell; reset the tape between two losses", c->y->op);
     c->spent = true;
     Matrix W = c->Wh->value;
-    c->turned = tape_matrix(W.cols, W.rows);
-    for (int i = 0; i < W.rows; i++)
-        for (int j = 0; j < W.cols; j++) mat_row(c->turned, j)[i] = mat_row(W, i)[j];
+    c->turned = spread(W.cols, W.rows);
+    parallel_for((W.cols + LANES - 1) / LANES, 1 + (1 << 14) / (LANES * W.rows), turn_rows, c);
     c->dh = tape_matrix(c->B, c->H);
     mat_fill(c->dh, 0);
 }
@@ -111,6 +129,9 @@ static Matrix incoming(const Cell *c, int t, int row, int rows)
     return dh;
 }
 
+/* Whether anybody asks for the gradient by the state before step t. */
+static bool goes_on(const Cell *c, int t) { return t > 0 || c->h0->tracked; }
+
 /* ---- making a layer ------------------------------------------------------------------------------------------------ */
 
 static Cell *cell_new(const char *op, const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, Var *bn, int T,
@@ -128,6 +149,8 @@ static Cell *cell_new(const char *op, const char *where, Var *x, const int *inde
     Cell *c = tape_room(sizeof *c);
     *c = (Cell){ .y = y, .x = x, .Wh = Wh, .h0 = h0, .c0 = c0, .bn = bn, .T = T, .B = B, .H = H, .gates = gates };
     c->index = index ? tape_ints(index, T * B) : NULL;
+    c->W = Wh->value;
+    if (T > 1) mat_copy(c->W = spread(H, gates * H), Wh->value);
     y->own = c;
     return c;
 }
@@ -146,7 +169,7 @@ static void rnn_step(const Cell *c, int t, int row, int rows)
 {
     Matrix h = at(c->y->value, c, t, row, rows);
     fetch_input(c, h, t, row);
-    matmul_nn(h, h_before(c, t, row, rows), c->Wh->value, ADD);
+    matmul_nn(h, h_before(c, t, row, rows), c->W, ADD);
     mat_tanh(h, h);
 }
 
@@ -158,7 +181,7 @@ static void rnn_step_back(const Cell *c, int t, int row, int rows)
             real y = mat_row(h, r)[j];
             mat_row(dz, r)[j] = mat_row(dh, r)[j] * real_fma(-y, y, 1);
         }
-    matmul_nn(dh, dz, c->turned, SET);
+    if (goes_on(c, t)) matmul_nn(dh, dz, c->turned, SET);
 }
 
 static void rnn_back(Var *y)
@@ -199,7 +222,7 @@ static void lstm_step(const Cell *c, int t, int row, int rows)
     Matrix z = at(c->keep, c, t, row, rows), h = at(c->y->value, c, t, row, rows), now = at(c->c, c, t, row, rows);
     Matrix c_before = before(c, c->c, c->c0, t, row, rows);
     fetch_input(c, z, t, row);
-    matmul_nn(z, h_before(c, t, row, rows), c->Wh->value, ADD);
+    matmul_nn(z, h_before(c, t, row, rows), c->W, ADD);
     for (int r = 0; r < rows; r++) lstm_row(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(h, r));
 }
 
@@ -225,7 +248,7 @@ static void lstm_step_back(const Cell *c, int t, int row, int rows)
     Matrix now = at(c->c, c, t, row, rows), c_before = before(c, c->c, c->c0, t, row, rows);
     for (int r = 0; r < rows; r++)
         lstm_row_back(c->H, mat_row(z, r), mat_row(c_before, r), mat_row(now, r), mat_row(dh, r), mat_row(dc, r));
-    matmul_nn(dh, z, c->turned, SET);
+    if (goes_on(c, t)) matmul_nn(dh, z, c->turned, SET);
 }
 
 static void lstm_back(Var *y)
@@ -260,14 +283,14 @@ static void gru_step(const Cell *c, int t, int row, int rows)
     Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
     Matrix rz = mat_cols(k, 0, 2 * H), n = mat_cols(k, 2 * H, H), rh = mat_cols(k, 3 * H, H);
     fetch_input(c, mat_cols(k, 0, 3 * H), t, row);
-    matmul_nn(rz, prev, mat_cols(c->Wh->value, 0, 2 * H), ADD);
+    matmul_nn(rz, prev, mat_cols(c->W, 0, 2 * H), ADD);
     for (int i = 0; i < rows; i++) {
         real *restrict gate = mat_row(rz, i), *restrict product = mat_row(rh, i);
         const real *before_row = mat_row(prev, i);
         for (int j = 0; j < 2 * H; j++) gate[j] = r_sigmoid(gate[j]);
         for (int j = 0; j < H; j++) product[j] = gate[j] * before_row[j];
     }
-    matmul_nn(n, rh, mat_cols(c->Wh->value, 2 * H, H), ADD);
+    matmul_nn(n, rh, mat_cols(c->W, 2 * H, H), ADD);
     for (int i = 0; i < rows; i++) {
         const real *z = mat_row(rz, i) + H, *before_row = mat_row(prev, i);
         real *restrict new_row = mat_row(n, i), *restrict out = mat_row(h, i);
@@ -302,7 +325,7 @@ static void gru_step_back(const Cell *c, int t, int row, int rows)
             r[j] = dr[j] * h[j] * real_fma(-r[j], r[j], r[j]);
         }
     }
-    matmul_nn(dh, mat_cols(k, 0, 2 * H), mat_rows(c->turned, 0, 2 * H), ADD);
+    if (goes_on(c, t)) matmul_nn(dh, mat_cols(k, 0, 2 * H), mat_rows(c->turned, 0, 2 * H), ADD);
 }
 
 static void gru_back(Var *y)
@@ -328,52 +351,53 @@ Layer (cell_gru)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, 
 
 /* ---- GRU, r ⊙ after the product: keep = [ r | z | s | n ], s = h Whn + bn --------------------------------------------- */
 
+static void gru_after_row(int H, real *restrict keep, const real *restrict in, const real *restrict bias, const real *restrict before, real *restrict h)
+{
+    real *r = keep, *z = keep + H, *s = keep + 2 * H, *n = keep + 3 * H;
+    for (int j = 0; j < H; j++) {
+        r[j] = r_sigmoid(r[j] + in[j]);
+        z[j] = r_sigmoid(z[j] + in[H + j]);
+        s[j] += bias[j];
+        n[j] = r_tanh(real_fma(r[j], s[j], in[2 * H + j]));
+        h[j] = real_fma(z[j], before[j] - n[j], n[j]);
+    }
+}
+
 static void gru_after_step(const Cell *c, int t, int row, int rows)
 {
-    int H = c->H;
     Matrix k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows), h = at(c->y->value, c, t, row, rows);
-    Matrix sums = mat_cols(k, 0, 3 * H), x = mat_rows(c->sums, row, rows);
+    Matrix x = mat_rows(c->sums, row, rows);
     fetch_input(c, x, t, row);
-    matmul_nn(sums, prev, c->Wh->value, SET);
-    for (int i = 0; i < rows; i++) {
-        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict out = mat_row(h, i);
-        const real *in = mat_row(x, i), *before_row = mat_row(prev, i), *bias = c->bn->value.at;
-        for (int j = 0; j < H; j++) {
-            r[j] = r_sigmoid(r[j] + in[j]);
-            z[j] = r_sigmoid(z[j] + in[H + j]);
-            s[j] += bias[j];
-            n[j] = r_tanh(real_fma(r[j], s[j], in[2 * H + j]));
-            out[j] = real_fma(z[j], before_row[j] - n[j], n[j]);
-        }
+    matmul_nn(mat_cols(k, 0, 3 * c->H), prev, c->W, SET);
+    for (int i = 0; i < rows; i++)
+        gru_after_row(c->H, mat_row(k, i), mat_row(x, i), c->bn->value.at, mat_row(prev, i), mat_row(h, i));
+}
+
+/* dh comes in, by hₜ, and leaves as what of it goes straight to hₜ₋₁ */
+static void gru_after_row_back(int H, real *restrict keep, const real *restrict before, real *restrict dh)
+{
+    real *r = keep, *z = keep + H, *s = keep + 2 * H, *n = keep + 3 * H;
+    for (int j = 0; j < H; j++) {
+        real rj = r[j], zj = z[j], nj = n[j], d = dh[j], dn = d * (1 - zj) * real_fma(-nj, nj, 1);
+        r[j] = dn * s[j] * real_fma(-rj, rj, rj);
+        z[j] = d * (before[j] - nj) * real_fma(-zj, zj, zj);
+        s[j] = dn * rj;
+        n[j] = dn;
+        dh[j] = d * zj;
     }
 }
 
 static void gru_after_step_back(const Cell *c, int t, int row, int rows)
 {
-    int H = c->H;
     Matrix dh = incoming(c, t, row, rows), k = at(c->keep, c, t, row, rows), prev = h_before(c, t, row, rows);
-    Matrix carried = mat_rows(c->dc, row, rows);
-    for (int i = 0; i < rows; i++) {
-        real *restrict r = mat_row(k, i), *restrict z = r + H, *restrict s = z + H, *restrict n = s + H, *restrict keep = mat_row(carried, i);
-        const real *d = mat_row(dh, i), *h = mat_row(prev, i);
-        for (int j = 0; j < H; j++) {
-            real rj = r[j], zj = z[j], nj = n[j], dn = d[j] * (1 - zj) * real_fma(-nj, nj, 1);
-            r[j] = dn * s[j] * real_fma(-rj, rj, rj);
-            z[j] = d[j] * (h[j] - nj) * real_fma(-zj, zj, zj);
-            s[j] = dn * rj;
-            n[j] = dn;
-            keep[j] = d[j] * zj;
-        }
-    }
-    mat_copy(dh, carried);
-    matmul_nn(dh, mat_cols(k, 0, 3 * H), c->turned, ADD);
+    for (int i = 0; i < rows; i++) gru_after_row_back(c->H, mat_row(k, i), mat_row(prev, i), mat_row(dh, i));
+    if (goes_on(c, t)) matmul_nn(dh, mat_cols(k, 0, 3 * c->H), c->turned, ADD);
 }
 
 static void gru_after_back(Var *y)
 {
     Cell *c = y->own;
     begin_back(c);
-    c->dc = tape_matrix(c->B, c->H);
     run_blocks(c, gru_after_step_back);
     end_input(c, 0, 0, 2 * c->H);
     end_input(c, 3 * c->H, 2 * c->H, c->H);

@@ -24,13 +24,12 @@ static void format_value(char *room, size_t size, const Option *o, const void *c
     case OPTION_INT:  snprintf(room, size, "%d", *(const int *)at); break;
     case OPTION_REAL: snprintf(room, size, "%g", *(const double *)at); break;
     case OPTION_TEXT: snprintf(room, size, "%s", *(const char *const *)at ? *(const char *const *)at : "-"); break;
-    case OPTION_FLAG: snprintf(room, size, "%s", *(const bool *)at ? "yes" : "no"); break;
     }
 }
 
 static void print_option(const Cli *cli, const Option *o)
 {
-    static const char *const argument[] = { " N", " X", " TEXT", "" };
+    static const char *const argument[] = { " N", " X", " TEXT" };
     char left[48], value[PRESETS][64];
     snprintf(left, sizeof left, "--%s%s", o->name, argument[o->kind]);
     for (int i = 0; i < PRESETS; i++) format_value(value[i], sizeof value[i], o, cli->presets[i]);
@@ -60,9 +59,7 @@ static void set_value(const Option *o, const char *text, void *at)
 {
     char *end = NULL;
     errno = 0;
-    if (o->kind == OPTION_FLAG) {
-        *(bool *)at = true;
-    } else if (o->kind == OPTION_TEXT) {
+    if (o->kind == OPTION_TEXT) {
         if (!*text) die("--%s: expected a text, got none", o->name);
         *(const char **)at = text;
     } else if (o->kind == OPTION_INT) {
@@ -115,7 +112,7 @@ void cli_parse(const Cli *cli, int argc, char **argv, void *config)
     struct option *longs = allocate((size_t)cli->count + 3, sizeof *longs);
     int n = 0, preset = 1;
     for (; n < cli->count; n++)
-        longs[n] = (struct option){ cli->options[n].name, cli->options[n].kind == OPTION_FLAG ? no_argument : required_argument, NULL, FIRST + n };
+        longs[n] = (struct option){ cli->options[n].name, required_argument, NULL, FIRST + n };
     longs[n++] = (struct option){ "preset", required_argument, NULL, PRESET };
     longs[n++] = (struct option){ "help", no_argument, NULL, HELP };
     program_name(argv[0]);

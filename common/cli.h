@@ -1,22 +1,21 @@
 /* cli: a chapter's options, on top of getopt_long.
  *
- * A chapter keeps its settings in a struct of int, double, const char * and bool fields. It lists its options in a table that
+ * A chapter keeps its settings in a struct of int, double and const char * fields. It lists its options in a table that
  * says where in the struct each goes and which values make sense, and gives three filled structs, its presets. Parsing
  * starts from a preset and lets the other options override it; --help prints the table with the value of each preset.
  * Anything that cannot be right ends the program through die: one line that names the value and what was expected.        */
 #ifndef WORKBOOK_CLI_H
 #define WORKBOOK_CLI_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT, OPTION_FLAG } OptionKind;
+typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT } OptionKind;
 
 typedef struct {
     const char *name;                      /* "hidden" for --hidden */
     OptionKind kind;
-    size_t at;                             /* offsetof(Config, hidden): int, double, const char * or bool */
+    size_t at;                             /* offsetof(Config, hidden): int, double or const char *         */
     double low, high;                      /* the range that is allowed, ends included; for numbers     */
     const char *help;                      /* one line */
 } Option;

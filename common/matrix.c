@@ -575,16 +575,26 @@ void mat_gather(Matrix Y, Matrix A, const int *index)
     }
 }
 
+typedef struct { Matrix A, Y; const int *index; } Scatter;
+
+/* A thread takes columns, never rows: so every sum still runs over r in order. */
+static void scatter_columns(int begin, int end, void *arg)
+{
+    const Scatter *x = arg;
+    for (int r = 0; r < x->Y.rows; r++) {
+        if (x->index[r] < 0) continue;
+        real *restrict a = mat_row(x->A, x->index[r]);
+        const real *y = mat_row(x->Y, r);
+        for (int j = begin; j < end; j++) a[j] += y[j];
+    }
+}
+
 void mat_scatter(Matrix A, const int *index, Matrix Y)
 {
     CHECK(Y.cols == A.cols, "A (%d,%d), Y (%d,%d)", A.rows, A.cols, Y.rows, Y.cols);
-    for (int r = 0; r < Y.rows; r++) {
-        CHECK(index[r] < A.rows, "row %d of A (%d,%d)", index[r], A.rows, A.cols);
-        if (index[r] < 0) continue;
-        real *restrict a = mat_row(A, index[r]);
-        const real *y = mat_row(Y, r);
-        for (int j = 0; j < Y.cols; j++) a[j] += y[j];
-    }
+    for (int r = 0; r < Y.rows; r++) CHECK(index[r] < A.rows, "row %d of A (%d,%d)", index[r], A.rows, A.cols);
+    Scatter x = { .A = A, .Y = Y, .index = index };
+    parallel_for(Y.cols, PIECE / (Y.rows + 1) / LANES * LANES + 4 * LANES, scatter_columns, &x);
 }
 
 void mat_add_row(Matrix Y, Matrix b)

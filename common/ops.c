@@ -10,7 +10,14 @@
 #define SHAPE(v) (v)->value.rows, (v)->value.cols
 #define ONE(a)    (Var *[]){ (a) }, 1
 #define TWO(a, b) (Var *[]){ (a), (b) }, 2
-#define UNUSED(a, b) (void)(a), (void)(b)
+
+/* A RowFn (matrix.h) of one line: y[j] = what, from a[j], b[j] and s. On the way back y is dA, a is dY, and b is Y. */
+#define ROW(name, what)                                                         \
+static void name(int n, real *y, const real *a, const real *b, real s)          \
+{                                                                               \
+    (void)a, (void)b, (void)s;                                                  \
+    for (int j = 0; j < n; j++) y[j] = what;                                    \
+}
 
 static void add_into(Var *to, real s, Matrix dy)
 {
@@ -29,11 +36,7 @@ static Var *elementwise(const char *op, const char *where, RowFn *f, Var *A, Var
 
 /* ---- add, sub, scale ----------------------------------------------------------------------------------------------- */
 
-static void add_row(int n, real *y, const real *a, const real *b, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) y[j] = a[j] + b[j];
-}
+ROW(add_row, a[j] + b[j])
 
 static void add_back(Var *y)
 {
@@ -43,11 +46,7 @@ static void add_back(Var *y)
 
 Var *(v_add)(const char *where, Var *A, Var *B) { return elementwise("add", where, add_row, A, B, 0, add_back); }
 
-static void sub_row(int n, real *y, const real *a, const real *b, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) y[j] = a[j] - b[j];
-}
+ROW(sub_row, a[j] - b[j])
 
 static void sub_back(Var *y)
 {
@@ -57,11 +56,7 @@ static void sub_back(Var *y)
 
 Var *(v_sub)(const char *where, Var *A, Var *B) { return elementwise("sub", where, sub_row, A, B, 0, sub_back); }
 
-static void scale_row(int n, real *y, const real *a, const real *b, real s)
-{
-    (void)b;
-    for (int j = 0; j < n; j++) y[j] = s * a[j];
-}
+ROW(scale_row, s * a[j])
 
 static void scale_back(Var *y)
 {
@@ -72,17 +67,8 @@ Var *(v_scale)(const char *where, Var *A, double s) { return elementwise("scale"
 
 /* ---- mul ----------------------------------------------------------------------------------------------------------- */
 
-static void mul_row(int n, real *y, const real *a, const real *b, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) y[j] = a[j] * b[j];
-}
-
-static void mul_add_row(int n, real *y, const real *a, const real *b, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) y[j] = real_fma(a[j], b[j], y[j]);
-}
+ROW(mul_row, a[j] * b[j])
+ROW(mul_add_row, real_fma(a[j], b[j], y[j]))
 
 static void mul_back(Var *y)
 {
@@ -95,11 +81,7 @@ Var *(v_mul)(const char *where, Var *A, Var *B) { return elementwise("mul", wher
 
 /* ---- tanh, sigmoid, relu: the slope from the result ------------------------------------------------------------------ */
 
-static void tanh_row_back(int n, real *da, const real *dy, const real *y, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) da[j] = real_fma(dy[j], real_fma(-y[j], y[j], 1), da[j]);
-}
+ROW(tanh_row_back, real_fma(a[j], real_fma(-b[j], b[j], 1), y[j]))
 
 static void tanh_back(Var *y)
 {
@@ -113,17 +95,8 @@ Var *(v_tanh)(const char *where, Var *A)
     return y;
 }
 
-static void sigmoid_row(int n, real *y, const real *a, const real *b, real s)
-{
-    UNUSED(b, s);
-    for (int j = 0; j < n; j++) y[j] = r_sigmoid(a[j]);
-}
-
-static void sigmoid_row_back(int n, real *da, const real *dy, const real *y, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) da[j] = real_fma(dy[j], real_fma(-y[j], y[j], y[j]), da[j]);
-}
+ROW(sigmoid_row, r_sigmoid(a[j]))
+ROW(sigmoid_row_back, real_fma(a[j], real_fma(-b[j], b[j], b[j]), y[j]))
 
 static void sigmoid_back(Var *y)
 {
@@ -132,17 +105,8 @@ static void sigmoid_back(Var *y)
 
 Var *(v_sigmoid)(const char *where, Var *A) { return elementwise("sigmoid", where, sigmoid_row, A, NULL, 0, sigmoid_back); }
 
-static void relu_row(int n, real *y, const real *a, const real *b, real s)
-{
-    UNUSED(b, s);
-    for (int j = 0; j < n; j++) y[j] = a[j] > 0 ? a[j] : 0;
-}
-
-static void relu_row_back(int n, real *da, const real *dy, const real *y, real s)
-{
-    (void)s;
-    for (int j = 0; j < n; j++) da[j] += y[j] > 0 ? dy[j] : 0;
-}
+ROW(relu_row, a[j] > 0 ? a[j] : 0)
+ROW(relu_row_back, y[j] + (b[j] > 0 ? a[j] : 0))
 
 static void relu_back(Var *y)
 {
@@ -193,8 +157,8 @@ Var *(v_add_bias)(const char *where, Var *A, Var *b)
 {
     CHECK_AT(where, b->value.rows == 1 && b->value.cols == A->value.cols, "add_bias: A (%d,%d), b (%d,%d)", SHAPE(A), SHAPE(b));
     Var *y = tape_push("add_bias", where, TWO(A, b), SHAPE(A), add_bias_back);
-    mat_copy(y->value, A->value);
-    mat_add_row(y->value, b->value);
+    Matrix b_in_each_row = { .rows = A->value.rows, .cols = b->value.cols, .stride = 0, .at = b->value.at };
+    mat_map(add_row, y->value, &A->value, &b_in_each_row, 0);
     return y;
 }
 
@@ -231,45 +195,36 @@ Var *(v_every)(const char *where, Var *A, int first, int step, int count)
 
 /* ---- hcat, vcat ---------------------------------------------------------------------------------------------------- */
 
-static void hcat_back(Var *y)
+/* Its columns where parts lie across, side by side; else its rows. */
+static int extent(const Var *v, bool across) { return across ? v->value.cols : v->value.rows; }
+
+static Matrix part_of(Matrix whole, int at, const Var *part, bool across)
 {
-    for (int i = 0, at = 0; i < y->operands; at += y->in[i++]->value.cols)
-        add_into(y->in[i], 1, mat_cols(y->grad, at, y->in[i]->value.cols));
+    return across ? mat_cols(whole, at, part->value.cols) : mat_rows(whole, at, part->value.rows);
 }
 
-Var *(v_hcat)(const char *where, Var *const *parts, int count)
+static Var *cat(const char *op, const char *where, Var *const *parts, int count, bool across, Backward *backward)
 {
-    int cols = 0, at = 0;
-    for (int i = 0; i < count; i++) {
-        CHECK_AT(where, parts[i]->value.rows == parts[0]->value.rows, "hcat: part 0 (%d,%d), part %d (%d,%d)",
-                 SHAPE(parts[0]), i, SHAPE(parts[i]));
-        cols += parts[i]->value.cols;
-    }
-    Var *y = tape_push("hcat", where, parts, count, count ? parts[0]->value.rows : 0, cols, hcat_back);
-    for (int i = 0; i < count; at += parts[i++]->value.cols)
-        mat_copy(mat_cols(y->value, at, parts[i]->value.cols), parts[i]->value);
+    int total = 0, other = count ? extent(parts[0], !across) : 0;
+    for (int i = 0; i < count; total += extent(parts[i++], across))
+        CHECK_AT(where, extent(parts[i], !across) == other, "%s: part 0 (%d,%d), part %d (%d,%d)", op, SHAPE(parts[0]), i, SHAPE(parts[i]));
+    Var *y = tape_push(op, where, parts, count, across ? other : total, across ? total : other, backward);
+    for (int i = 0, at = 0; i < count; at += extent(parts[i++], across))
+        mat_copy(part_of(y->value, at, parts[i], across), parts[i]->value);
     return y;
 }
 
-static void vcat_back(Var *y)
+static void cat_back(Var *y, bool across)
 {
-    for (int i = 0, at = 0; i < y->operands; at += y->in[i++]->value.rows)
-        add_into(y->in[i], 1, mat_rows(y->grad, at, y->in[i]->value.rows));
+    for (int i = 0, at = 0; i < y->operands; at += extent(y->in[i++], across))
+        add_into(y->in[i], 1, part_of(y->grad, at, y->in[i], across));
 }
 
-Var *(v_vcat)(const char *where, Var *const *parts, int count)
-{
-    int rows = 0, at = 0;
-    for (int i = 0; i < count; i++) {
-        CHECK_AT(where, parts[i]->value.cols == parts[0]->value.cols, "vcat: part 0 (%d,%d), part %d (%d,%d)",
-                 SHAPE(parts[0]), i, SHAPE(parts[i]));
-        rows += parts[i]->value.rows;
-    }
-    Var *y = tape_push("vcat", where, parts, count, rows, count ? parts[0]->value.cols : 0, vcat_back);
-    for (int i = 0; i < count; at += parts[i++]->value.rows)
-        mat_copy(mat_rows(y->value, at, parts[i]->value.rows), parts[i]->value);
-    return y;
-}
+static void hcat_back(Var *y) { cat_back(y, true); }
+static void vcat_back(Var *y) { cat_back(y, false); }
+
+Var *(v_hcat)(const char *where, Var *const *parts, int count) { return cat("hcat", where, parts, count, true, hcat_back); }
+Var *(v_vcat)(const char *where, Var *const *parts, int count) { return cat("vcat", where, parts, count, false, vcat_back); }
 
 /* ---- lookup -------------------------------------------------------------------------------------------------------- */
 
@@ -347,11 +302,7 @@ Var *(v_cross_entropy)(const char *where, Var *A, const int *target)
 
 /* ---- mean, dropout -------------------------------------------------------------------------------------------------- */
 
-static void add_scalar_row(int n, real *y, const real *a, const real *b, real s)
-{
-    UNUSED(a, b);
-    for (int j = 0; j < n; j++) y[j] += s;
-}
+ROW(add_scalar_row, y[j] + s)
 
 static void mean_back(Var *y)
 {

@@ -2,7 +2,8 @@
 # The chapters from a user's side: --help, every kind of bad input for every option, a full disk, Ctrl-C, and the form of
 # curve.csv. Bad input must give one line on stderr that names it, exit status 2, and leave earlier results as they are.
 #
-# The options are read from --help, and their ranges from the messages about a value that is no number.
+# The options are read from --help, and their ranges from the messages about a value that is no number. A chapter comes in by
+# the list at the end, a line in `run`, and one in `told` if it writes samples. ONLY=04_gru tests that one.
 
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -36,6 +37,12 @@ expect_nothing() {
 run() {
     case $chapter in
     01*) "$program" --preset quick --epochs 1 --train 64 --test 16 --batch 16 --window 8 --hidden 4 --length 5 "$@" ;;
+    02*) "$program" --preset quick --epochs 1 --train 400 --test 100 --batch 4 --window 8 --hidden 4 --reports 1 \
+        --lags 3 --back 8 --estimates 2 --steps 2 "$@" ;;
+    03*) "$program" --preset quick --epochs 1 --train 64 --test 16 --batch 16 --window 8 --hidden 4 --length 5 \
+        --lag 3 --recall-steps 3 --recall-hidden 4 --series-epochs 1 --series-batch 16 --series-hidden 2 "$@" ;;
+    04*) "$program" --preset quick --epochs 1 --train 64 --test 16 --batch 16 --window 8 --hidden 4 --length 5 \
+        --race 0 "$@" ;;
     05*) "$program" --preset quick --steps 4 --reports 2 --batch 4 --window 8 --hidden 4 --embedding 4 --length 5 \
         --leak 2 --depth 1 "$@" ;;
     esac
@@ -44,7 +51,8 @@ run() {
 # The sample that was drawn as the options say, of those in a folder's samples.txt.
 told() {
     case $chapter in
-    01*) sed -n 's/^sampled *//p' "$1/samples.txt" ;;
+    01* | 03*) sed -n 's/^sampled *//p' "$1/samples.txt" ;;
+    04*) cat "$1/samples.txt" ;;
     *)   awk '/^--- / { other = !/drawn as told/; next } !other' "$1/samples.txt" ;;
     esac >"$1/told"
 }
@@ -90,6 +98,8 @@ options() {
     "$program" --help | sed -nE -e 's/^  --([a-z0-9-]+) (N|X|TEXT) .*/\1 \2/p' -e t -e 's/^  --([a-z0-9-]+) .*/\1 FLAG/p'
 }
 
+has() { grep -q "^$1 " list; }                                  # whether the chapter has this option
+
 help_test() {
     "$program" --help >help 2>err
     expect "--help exits 0" test $? -eq 0
@@ -134,7 +144,6 @@ number_test() {
 }
 
 options_test() {
-    options >list
     while read -r option kind; do
         case $kind in
         FLAG) refuse "--$option" "--$option" "--$option=value" ;;
@@ -154,7 +163,9 @@ options_test() {
     refuse stray stray --seed 3 stray --seed 4
     refuse --preset fast --preset fast
     refuse --preset Quick --preset Quick
-    if grep -q '^cell ' list; then refuse transformer --cell --cell transformer; fi
+    for choice in cell part; do
+        if has $choice; then refuse transformer --$choice --$choice transformer; fi
+    done
 }
 
 # ---- files ------------------------------------------------------------------------------------------------------------
@@ -184,7 +195,7 @@ unwritable_test() {
     mkdir -p taken/curve.csv
     refuse taken/curve.csv taken/curve.csv --out taken
     expect "nothing is left beside a name that is taken" test ! -e taken/curve.csv.partial
-    if grep -q '^save ' list; then
+    if has save; then
         for path in plain/model no/such/folder/model folder; do refuse "$path" "$path" --save "$path"; done
         expect "nothing is left beside a folder" test ! -e folder.partial
     fi
@@ -206,7 +217,7 @@ full_disk_test() {
     if [ -e keep/model.safetensors ]; then cp keep/model.safetensors earlier.safetensors; fi
     limited 0
     one_line "$status" "$tmp/keep/" ' ' "a full disk"
-    grep -q '^save ' list || return
+    has save || return
     limited 4 --hidden 32
     before=$(snapshot)                                           # the curve found room, the model did not
     one_line "$status" .safetensors ' ' "a disk too full for the model"
@@ -222,6 +233,7 @@ small_corpus() {
 }
 
 prompt_test() {
+    has prompt || return
     small_corpus >small.txt
     run --corpus small.txt --prompt 'la ' --out small >log 2>err
     expect "a small corpus is enough: $(cat err)" test $? -eq 0
@@ -231,7 +243,7 @@ prompt_test() {
 
 model_test() {
     model=$tmp/keep/model.safetensors
-    grep -q '^load ' list || return
+    has load || return
     : >empty
     printf 'no checkpoint at all, but long enough to be one' >garbage
     dd if="$model" of=cut bs=1 count=$(($(wc -c <"$model") - 3)) 2>/dev/null
@@ -293,11 +305,13 @@ results_test() {
     expect "it says how many symbols there are" test "${V:-0}" -gt 10
     expect_curve new/nested/folder/curve.csv "${V:-0}" "a good run"
     expect "there is a row of training" grep -q ',train,' new/nested/folder/curve.csv
-    for file in timing.csv samples.txt; do expect "it writes $file" test -s "new/nested/folder/$file"; done
+    expect "it writes timing.csv" test -s new/nested/folder/timing.csv
     expect "seed is in the curve" grep -q '^[a-z0-9]*,4,' new/nested/folder/curve.csv
+    has temperature || return
+    expect "it writes samples.txt" test -s new/nested/folder/samples.txt
     run --temperature 0 --out cold >log 2>err
     expect "temperature 0: $(cat err)" test $? -eq 0
-    run --temperature 1e-40 --out cool >log 2>err
+    run --temperature 1e-100 --out cool >log 2>err
     expect "a temperature of nearly 0: $(cat err)" test $? -eq 0
     same_sample "a temperature of nearly 0 is as good as 0" cold cool
 }
@@ -325,9 +339,14 @@ least_test() {
 # interrupt MS ARGUMENT …: Ctrl-C so long after curve.csv was begun, or after the first $await was there
 await=curve.csv.partial
 interrupt() {
-    delay=$1
-    shift
     rm -rf stopped
+    send INT "$@"
+}
+
+# send SIGNAL MS ARGUMENT …: the same into a folder that may have been begun
+send() {
+    signal=$1 delay=$2
+    shift 2
     saved_program=$program
     program=spawn_program
     run --out stopped --seed 6 "$@" >log 2>err
@@ -336,13 +355,13 @@ interrupt() {
 }
 
 spawn_program() {
-    ./spawn_int "stopped/$await" "$delay" "$saved_program" "$@"
+    ./spawn_int "$signal" "stopped/$await" "$delay" "$saved_program" "$@"
 }
 
 interrupt_test() {
     for ms in 0 50 300; do
         set -- --epochs 1000000
-        if grep -q '^steps ' list; then set -- "$@" --steps 1000000000; fi
+        case $chapter in 05*) set -- "$@" --steps 1000000000 ;; esac
         interrupt $ms "$@"
         expect "Ctrl-C after $ms ms: status $status, expected 130: $(head -n 3 err)" test "$status" -eq 130
         expect "Ctrl-C after $ms ms: silent on stderr" test ! -s err
@@ -352,7 +371,7 @@ interrupt_test() {
             fail "Ctrl-C after $ms ms: no curve.csv"
         fi
     done
-    grep -q '^load ' list || return
+    has load || return
     case $MODE in debug) wide=64 ;; *) wide=512 ;; esac
     interrupt 0 --steps 1000000 --hidden $wide --batch 1 --window 64
     expect "Ctrl-C before the first step: status $status, expected 130" test "$status" -eq 130
@@ -362,9 +381,28 @@ interrupt_test() {
     expect "the model of a run that was stopped loads: $(cat err)" test $? -eq 0
 }
 
+# Ctrl-C in a part of a chapter: when the first file is there, the second argument makes what follows it endless.
+parts_test() {
+    case $chapter in
+    02*) parts='truncation.csv:estimates randomized.csv:steps' ;;
+    03*) parts='gates.csv:recall-steps recall.csv:series-epochs' ;;
+    04*) parts='variants_seconds.csv.partial:race' ;;
+    *)   return ;;
+    esac
+    for part in $parts; do
+        await=${part%:*}
+        option=--${part#*:}
+        interrupt 20 "$option" "$(range "${option#--}" | sed 's/.* //')"
+        expect "Ctrl-C within $option: status $status, expected 130: $(head -n 3 err)" test "$status" -eq 130
+        expect "Ctrl-C within $option: silent on stderr" test ! -s err
+        expect_nothing "Ctrl-C within $option: an unfinished file is left" "$(find stopped -name '*.partial')"
+    done
+    await=curve.csv.partial
+}
+
 # A run that was stopped, and resumed, has the bytes of one that was not.
 resume_test() {
-    grep -q '^resume ' list || return
+    has resume || return
     case $MODE in debug) steps=300 ;; *) steps=3000 ;; esac
     for cell in rnn gru lstm; do
         set -- --steps $steps --epochs 1000 --reports 7 --hidden 16 --dropout 0.1 --layers 2 --cell $cell
@@ -395,6 +433,34 @@ resume_test() {
     done
 }
 
+# A run that writes its checkpoint after every step, is killed again and again, and goes on each time from what stands there.
+kill_test() {
+    has resume || return
+    case $MODE in debug) steps=80 ;; *) steps=400 ;; esac
+    set -- --steps $steps --epochs 1000 --reports $steps --hidden 16 --dropout 0.1
+    run --seed 6 --out whole "$@" >log 2>err
+    expect "a run to compare with: $(cat err)" test $? -eq 0
+    rm -rf stopped from
+    kills=0
+    await=checkpoint.safetensors                                 # a first one, and up to 28 ms more: then the next are on their way
+    while [ $kills -lt 10 ]; do
+        resume=
+        if [ -e from ]; then resume='--resume from'; fi
+        # shellcheck disable=SC2086
+        send KILL $((kills * 37 % 29)) "$@" $resume
+        if [ "$status" -ne 137 ]; then break; fi
+        kills=$((kills + 1))
+        mv stopped/checkpoint.safetensors from
+    done
+    await=curve.csv.partial
+    expect "killed $kills times, then status $status: $(cat err)" test "$status" -eq 137 -o "$status" -eq 125 -a $kills -gt 2
+    run --seed 6 --out resumed --resume from "$@" >log 2>err
+    expect "resumed after $kills kills: $(cat err)" test $? -eq 0 -a ! -s err
+    for file in curve.csv samples.txt results.csv model.safetensors; do
+        expect "killed and resumed, $file" cmp whole/$file resumed/$file
+    done
+}
+
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 test_chapter() {
@@ -414,6 +480,7 @@ test_chapter() {
     run --out keep --seed 77 >log 2>err
     expect "a run to be kept: $(cat err)" test $? -eq 0
     before=$(snapshot)
+    options >list
     help_test
     options_test
     corpus_test
@@ -423,14 +490,15 @@ test_chapter() {
     results_test
     least_test
     interrupt_test
+    parts_test
     resume_test
+    kill_test
     full_disk_test
 }
 
 chapter=
 expect "spawn_int is compiled" "${CC:-cc}" -std=c11 -D_POSIX_C_SOURCE=200809L -o spawn_int "$root/tests/spawn_int.c"
-test_chapter 01_rnn_scratch
-test_chapter 05_char_lm_quijote
+for name in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_quijote}; do test_chapter "$name"; done
 
 tally="$passed passed, $failed failed"
 [ $skipped -gt 0 ] && tally="$tally, $skipped skipped"

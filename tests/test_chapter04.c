@@ -254,6 +254,33 @@ static void test_gates_read(void)
     data_free(&d);
 }
 
+/* ---- fused cells -------------------------------------------------------------------------------------------------------- */
+
+#ifdef REAL_DOUBLE
+static const double rounding = 1e-12;
+#else
+static const double rounding = 2e-6;
+#endif
+
+static void test_fused(void)
+{
+    for (int c = 0; c < CELLS; c++) {
+        Model m = random_model(&cells[c], 0.8), fused = random_model(&cells[c], 0.8);
+        fused.fused = true;
+        Var *visible_loss = window_loss(&m, ids, ids + TB, TB, TT), *fused_loss = window_loss(&fused, ids, ids + TB, TB, TT);
+        double largest = 0;
+        EXPECT_NEAR(fused_loss->value.at[0], visible_loss->value.at[0], rounding, "%s: loss", cells[c].name);
+        tape_backward(visible_loss), tape_backward(fused_loss);
+        for (size_t i = 0; i < m.params.size; i++) {
+            EXPECT_NEAR(fused.params.grad[i], m.params.grad[i], rounding, "%s: gradient of parameter %zu", cells[c].name, i);
+            largest = fmax(largest, fabs((double)m.params.grad[i]));
+        }
+        EXPECT(largest > 1e-3, "%s: no gradient is above %g", cells[c].name, largest);
+        tape_reset();
+        params_free(&m.params), params_free(&fused.params);
+    }
+}
+
 /* ---- gradients --------------------------------------------------------------------------------------------------------- */
 
 #ifdef REAL_DOUBLE
@@ -302,6 +329,7 @@ int main(void)
     RUN(test_knows_nothing);
     RUN(test_training);
     RUN(test_gates_read);
+    RUN(test_fused);
 #ifdef REAL_DOUBLE
     RUN(test_gradients);
 #endif

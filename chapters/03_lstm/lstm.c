@@ -891,7 +891,8 @@ static int choose(Matrix scores, double temperature, Rng *rng)
     for (int v = 1; v < V; v++) if (scores.at[v] > scores.at[best]) best = v;
     if (temperature == 0) return best;
     Matrix p = tape_matrix(1, V);
-    for (int v = 0; v < V; v++) p.at[v] = (scores.at[v] - scores.at[best]) / (real)temperature;
+    real tau = (real)(temperature > 1e-30 ? temperature : 1e-30);        /* which float still has */
+    for (int v = 0; v < V; v++) p.at[v] = (scores.at[v] - scores.at[best]) / tau;
     mat_softmax(p, p, NULL);
     return rng_categorical(rng, p.at, V);
 }
