@@ -1,4 +1,5 @@
-/* The whole core, for a chapter to include. docs/design.md says what each module is for. */
+/* The core, for a chapter to include; docs/design.md says what each module is for. Chapters on pairs of sequences, from 06 on,
+ * include trial.h as well.                                                                                                */
 #ifndef WORKBOOK_H
 #define WORKBOOK_H
 
@@ -10,10 +11,8 @@
 #include "cli.h"
 #include "maths.h"
 #include "matrix.h"
-#include "numbers.h"
 #include "ops.h"
 #include "output.h"
-#include "pairs.h"
 #include "params.h"
 #include "progress.h"
 #include "real.h"

@@ -1117,7 +1117,7 @@ def length_look(look, place) -> dict:
 # ---------------------------------------------------------------------------
 # forcing.csv: a decoder that is told the right symbols, and one that is not
 
-FORCING_COLUMNS = {"forcing": name, "step": amount, "told_loss": number_or_empty,
+FORCING_COLUMNS = {"forcing": name, "task": name, "step": amount, "told_loss": number_or_empty,
                    "told_symbols": share, "alone_symbols": share,
                    "alone_exact": share}
 FORCING_LINES = {"told_symbols": (TOLD, "told the right symbols so far"),

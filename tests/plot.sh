@@ -86,10 +86,10 @@ attention,to_digits,32,10.5,40,1
 attention_dot,to_digits,32,20.5,40,1
 END
     cat >$six/forcing.csv <<'END'
-forcing,step,told_loss,told_symbols,alone_symbols,alone_exact
-1,100,2,0.5,0.25,0
-1,200,1,0.9,0.5,0.25
-1 to 0,100,2,0.5,0.5,0
+forcing,task,step,told_loss,told_symbols,alone_symbols,alone_exact
+1,copy,100,2,0.5,0.25,0
+1,copy,200,1,0.9,0.5,0.25
+1 to 0,copy,100,2,0.5,0.5,0
 END
     cat >$six/branches.csv <<'END'
 prefix,symbol,probability

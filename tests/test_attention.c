@@ -2,6 +2,7 @@
  * against differences, in double. The batch has sources of different lengths, padded in front, and noise where the padding
  * is, so that whatever reads it shows. All sizes differ, so that a transposed shape cannot slip through.                  */
 #include "unit.h"
+#include "pairs.h"
 #include "workbook.h"
 
 #include <signal.h>

@@ -4,6 +4,7 @@
  *
  * A difference from the definition that everybody else uses shows here and nowhere else: gradient checks pass a GRU that is
  * not the usual one, and an ε inside the root instead of behind it.                                                       */
+#include "pairs.h"
 #include "workbook.h"
 
 #include "golden/golden.h"

@@ -4,6 +4,8 @@
  * the rows (matrix.h), padding adds to it rows of zeros, or zero times a number, and so leaves it as it was. Near, and no
  * more, is what is summed in lanes, where padding moves a number to another lane: a mean, and a softmax over places.      */
 #include "unit.h"
+#include "numbers.h"
+#include "pairs.h"
 #include "workbook.h"
 
 #include <stdlib.h>

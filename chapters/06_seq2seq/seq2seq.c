@@ -22,6 +22,7 @@
  *
  * Shapes: B batch, S steps of the source, T steps of the target, D width of an embedding, H hidden width, G gates of a cell
  * (RNN 1, GRU 3, LSTM 4), V symbols that the decoder may say. Rows are vectors.                                            */
+#include "pairs.h"
 #include "workbook.h"
 
 #include <stdio.h>
