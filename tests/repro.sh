@@ -21,7 +21,7 @@ fail() { failed=$((failed + 1)); echo "repro: $*"; }
 skip() { skipped=$((skipped + 1)); echo "skipped: $*"; }
 
 chapters=
-for chapter in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_quijote}; do
+for chapter in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_quijote 06_seq2seq 07_attention}; do
     set -- "$root/chapters/$chapter"/*.c
     if [ -e "$1" ]; then chapters="$chapters $chapter"; else skip "$chapter: not written yet"; fi
 done
@@ -52,7 +52,9 @@ wide() {
     03*) set -- --hidden 160 --epochs 1 --train 512 --test 256 --lag 3 --recall-steps 2 --recall-hidden 96 \
         --series-epochs 1 --series-hidden 32 --series-batch 600 ;;
     04*) set -- --hidden 160 --epochs 1 --batch 256 --train 256 --test 256 ;;
-    *)   set -- --hidden 160 --batch 48 --steps 4 --length 20 --leak 3 --depth 2 ;;
+    05*) set -- --hidden 160 --batch 48 --steps 4 --length 20 --leak 3 --depth 2 ;;
+    06*) set -- --hidden 96 --batch 100 --steps 3 --layers 2 --dropout 0.1 --forcing 0.5 --reports 1 --test 150 --copy-steps 4 --forcing-steps 2 ;;
+    07*) set -- --hidden 96 --batch 100 --steps 3 --reports 1 --test 150 --copy-steps 4 ;;
     esac
     echo "$@"
 }
@@ -65,7 +67,9 @@ small() {
     03*) set -- --hidden 13 --epochs 1 --batch 30 --train 90 --test 50 --lag 3 --recall-steps 3 --recall-hidden 13 \
         --series-epochs 1 --series-hidden 5 --series-batch 100 ;;
     04*) set -- --hidden 13 --epochs 1 --batch 30 --train 90 --test 50 --length 20 ;;
-    *)   set -- --hidden 37 --batch 8 --steps 5 --reports 1 --length 20 --leak 3 --depth 2 ;;
+    05*) set -- --hidden 37 --batch 8 --steps 5 --reports 1 --length 20 --leak 3 --depth 2 ;;
+    06*) set -- --hidden 13 --batch 7 --steps 3 --reports 1 --test 20 --copy-steps 4 --forcing-steps 2 ;;
+    07*) set -- --hidden 13 --batch 7 --steps 3 --reports 1 --test 20 --copy-steps 4 ;;
     esac
     echo "$@"
 }

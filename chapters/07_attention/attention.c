@@ -748,6 +748,7 @@ static bool wanted(const Config *o, const char *part) { return either(o->part, "
 
 static void run_parts(const Config *o)
 {
+    if (wanted(o, "numbers")) output_try(o->out, "curve.csv");           /* complain now, not after the parts before it */
     Output *timing = output_open(o->out, "timing.csv"), *accuracy = NULL;
     fputs("model,epoch,seconds,tokens_per_second\n", output_file(timing));
     if (wanted(o, "copy") || wanted(o, "numbers")) {
