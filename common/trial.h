@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     int batch, steps, warmup;              /* Adam's learning rate rises to lr in `warmup` steps, and falls along half a cosine … */
     double lr, lr_end, clip;               /* … to lr · lr_end; clip: longest gradient                                           */
-    double forcing, forcing_end;           /* at the first step and at the last, in between on a straight line                   */
+    double forcing, forcing_end;           /* at the first step and at the end, in between on a straight line                    */
 } Training;
 
 typedef struct {

@@ -49,7 +49,8 @@ static Model random_model(CellKind cell, int layers, const Task *task, double sc
 
 static Var *loss_of(const Model *m, const Batch *batch, double forcing)
 {
-    return batch_loss(m, batch, forcing, 0, NULL);
+    int *said = tape_room((size_t)(batch->T * batch->B) * sizeof *said);
+    return v_cross_entropy(answer(m, batch, forcing, NULL, said), batch->target);
 }
 
 static int symbols_of(const Pair *pair) { return pair->m + !pair->open; }
@@ -457,10 +458,19 @@ static void expect_answer(const Answer *got, int n, const int *want, const char 
         EXPECT(got->y[i] == want[i], "%s: symbol %d is %d, not %d", what, i, got->y[i], want[i]);
 }
 
+/* The pairs as those of a trial (common/trial.h): answers of a network left alone, its loss told the truth, both scores */
+static Trial try_all(const Model *m, const Task *task, Pair *pair, int n, Answer *said)
+{
+    Trial trial = { .task = task, .tests = n, .test = pair, .answer = said };
+    Network net = { .model = m, .decode = answer };
+    trial_test(&trial, &net);
+    return trial;
+}
+
 static void test_answers_made_by_hand(void)
 {
     enum { N = 3 };
-    static const Pair pair[N] = {
+    Pair pair[N] = {
         { .n = 1, .m = 3, .x = { 7 }, .y = { 3, 1, 4 } },              /* right                                                */
         { .n = 2, .m = 2, .x = { 7, 7 }, .y = { 3, 1 } },              /* it goes on where it should end                       */
         { .n = 1, .m = 5, .x = { 0 }, .y = { 3, 5, 5, 1, 5 } },        /* right at the first; told the truth, at the third too */
@@ -469,19 +479,20 @@ static void test_answers_made_by_hand(void)
     static const int steps[N] = { 4, 3, 6 };
     Task task = task_copy(1, 5);
     Model m = made_by_hand(&task, next_of);
-    Answer answer[N];
-    answer_all(&m, &task, pair, N, 0, answer);
-    for (int i = 0; i < N; i++) expect_answer(&answer[i], 3, alone, "left alone");
-    Score s = score_of(pair, answer, N);
-    EXPECT(s.symbols == 10 && s.right == 6, "%ld of %ld symbols", s.right, s.symbols);
-    EXPECT(s.pairs == N && s.exact == 1, "%ld of %ld pairs", s.exact, s.pairs);
-    EXPECT_NEAR(answer_all(&m, &task, pair, N, 1, answer), 20 * (0 + 1 + 4) / 13.0, 1e-5, "five of 13 symbols are wrong");
-    for (int i = 0; i < N; i++) {
-        EXPECT(answer[i].n == 6, "told the truth it goes on to the end of the batch: %d", answer[i].n);
-        for (int t = 0; t < steps[i]; t++) EXPECT(answer[i].y[t] == told[i][t], "pair %d, step %d: %d", i, t, answer[i].y[t]);
-    }
-    s = score_of(pair, answer, N);
-    EXPECT(s.right == 3 + 2 + 2, "told the truth, %ld symbols are right", s.right);
+    Answer said[N];
+    Trial t = try_all(&m, &task, pair, N, said);
+    for (int i = 0; i < N; i++) expect_answer(&said[i], 3, alone, "left alone");
+    EXPECT(t.alone.symbols == 10 && t.alone.right == 6, "%ld of %ld symbols", t.alone.right, t.alone.symbols);
+    EXPECT(t.alone.pairs == N && t.alone.exact == 1, "%ld of %ld pairs", t.alone.exact, t.alone.pairs);
+    EXPECT_NEAR(t.loss, 20 * (0 + 1 + 4) / 13.0, 1e-5, "five of 13 symbols are wrong");
+    EXPECT(t.told.right == 3 + 2 + 2, "told the truth, %ld symbols are right", t.told.right);
+    tape_reset();
+    Batch batch = batch_of(pair, N, &task);
+    int *told_said = tape_room((size_t)(batch.T * N) * sizeof *told_said);
+    answer(&m, &batch, 1, NULL, told_said);
+    for (int i = 0; i < N; i++)
+        for (int step = 0; step < steps[i]; step++)
+            EXPECT(told_said[step * N + i] == told[i][step], "pair %d, step %d: %d", i, step, told_said[step * N + i]);
     EXPECT(tape_is_recording(), "the tape records again");
     params_free(&m.params);
     task_free(&task);
@@ -490,11 +501,11 @@ static void test_answers_made_by_hand(void)
 /* More pairs than are answered side by side, the long ones first, so that the parts count differently. */
 static void test_many_answers(void)
 {
-    enum { N = 2 * SIDE_BY_SIDE + 37 };
+    enum { SIDE_BY_SIDE = 250, N = 2 * SIDE_BY_SIDE + 37 };              /* as in common/trial.c */
     Task task = task_of(SOURCE, TARGET);
     Model m = random_model(CELL_GRU, 1, &task, 0.8, 9);
     Pair *pair = allocate(N, sizeof *pair);
-    Answer *answer = allocate(N, sizeof *answer), one;
+    Answer *said = allocate(N, sizeof *said), one;
     double want = 0, symbols = 0;
     for (int i = 0; i < N; i++) {
         pair[i] = four[i < SIDE_BY_SIDE ? 2 : i % PAIRS];
@@ -502,14 +513,13 @@ static void test_many_answers(void)
         want += plain_loss(&m, &pair[i]);
         symbols += symbols_of(&pair[i]);
     }
-    EXPECT_NEAR(answer_all(&m, &task, pair, N, 1, answer), want / symbols, near, "the loss over all parts");
-    answer_all(&m, &task, pair, N, 0, answer);
+    EXPECT_NEAR(try_all(&m, &task, pair, N, said).loss, want / symbols, near, "the loss over all parts");
     for (int i = 0; i < N; i++) {
-        answer_all(&m, &task, &pair[i], 1, 0, &one);
-        EXPECT(answer[i].n >= one.n, "answer %d is shorter than alone", i);
-        for (int t = 0; t < one.n; t++) EXPECT(answer[i].y[t] == one.y[t], "answer %d, symbol %d", i, t);
+        try_all(&m, &task, &pair[i], 1, &one);
+        EXPECT(said[i].n >= one.n, "answer %d is shorter than alone", i);
+        for (int t = 0; t < one.n; t++) EXPECT(said[i].y[t] == one.y[t], "answer %d, symbol %d", i, t);
     }
-    free(pair), free(answer);
+    free(pair), free(said);
     params_free(&m.params);
     task_free(&task);
 }
@@ -616,7 +626,8 @@ static void expect_greedy(const Model *m, const Task *task, const Pair *pair, in
     EXPECT(got->done == want.done, "done: %d, greedy %d", got->done, want.done);
     expect_answer(&got->text, want.text.n, want.text.y, "width 1");
     EXPECT_NEAR(got->log_p, want.log_p, 10 * near, "log p of width 1");
-    answer_all(m, task, pair, 1, 0, &said);                              /* as decode says it, up to the end of the target */
+    Pair asked = *pair;
+    try_all(m, task, &asked, 1, &said);                                    /* as decode says it, up to the end of the target */
     for (int t = 0; t < said.n && t < want.text.n; t++) EXPECT(said.y[t] == got->text.y[t], "decode says %d", said.y[t]);
 }
 

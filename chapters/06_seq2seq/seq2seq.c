@@ -13,8 +13,8 @@
  *     run        make chapter-06                                        less than a minute on two cores
  *                make chapter-06 ARGS='--part copy'                     one part alone: copy, branches, numbers or forcing
  *     again      build/06_seq2seq --load out/06_seq2seq/to_digits.safetensors --prompt "doscientos tres mil cuatro"
- *     writes     out/06_seq2seq/curve.csv, accuracy.csv, length.csv, forcing.csv, branches.csv, predictions.csv, samples.txt,
- *                timing.csv, to_digits.safetensors, to_words.safetensors
+ *     writes     out/06_seq2seq/curve.csv, accuracy.csv, length.csv, beam.csv, forcing.csv, branches.csv, predictions.csv,
+ *                samples.txt, timing.csv, to_digits.safetensors, to_words.safetensors
  *     look at    out/06_seq2seq/length.png: exact answers against the length of the number, a line for each width of the state
  *
  * New since chapter 05: two networks that are trained as one; sequences that begin and end, of different lengths in one batch;
@@ -22,14 +22,14 @@
  *
  * Shapes: B batch, S steps of the source, T steps of the target, D width of an embedding, H hidden width, G gates of a cell
  * (RNN 1, GRU 3, LSTM 4), V symbols that the decoder may say. Rows are vectors.                                            */
-#include "pairs.h"
+#include "trial.h"
 #include "workbook.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LAYERS = 3, MOST_BEAM = 32, SIDE_BY_SIDE = 250 };
+enum { MOST_LAYERS = 3, MOST_BEAM = 32 };
 
 typedef struct {
     int seed, threads;
@@ -107,24 +107,20 @@ typedef struct {
  * pulled towards keeping.                                                                                                  */
 typedef struct {
     int layers, V;                           /* V: what the decoder may say, EOS included */
+    double dropout;                          /* between layers and before the output; in training alone */
     Params params;
     Var *Es, *Et, *Wo, *bo;                  /* (symbols of the source, D) (V + 1, D) (H,V) (1,V); BOS is Et's last row */
     CellWeights encoder[MOST_LAYERS], decoder[MOST_LAYERS];
 } Model;
 
-/* How a network is made, and how it is trained. */
-typedef struct {
-    CellKind cell;
-    int layers, embedding, hidden, batch, steps, warmup;
-    double lr, lr_end, clip, dropout;        /* lr_end: the learning rate at the end, as a part of that at the beginning */
-    double forcing, forcing_end;             /* section 4: at the first step of training and at the last */
-} Plan;
+/* How a network is made, and how it is trained (common/trial.h). */
+typedef struct { CellKind cell; int layers, embedding, hidden; double dropout; Training training; } Plan;
 
 static void model_new(Model *m, const Plan *plan, const Task *task, uint64_t seed)
 {
     char name[NAME_ROOM];
     int D = plan->embedding, H = plan->hidden;
-    *m = (Model){ .layers = plan->layers, .V = task->target.size + 1 };
+    *m = (Model){ .layers = plan->layers, .V = task->target.size + 1, .dropout = plan->dropout };
     m->Es = param(&m->params, "source.embedding", task->source.size, D, init_normal(1));
     m->Et = param(&m->params, "target.embedding", m->V + 1, D, init_normal(1));
     for (int l = 0; l < m->layers; l++) {
@@ -217,18 +213,10 @@ static Var *decoder_step(Decoder *d, const int *told)
  *
  *     toldₜ₊₁ = yₜ  with probability forcing,  else  argmax of the logits at t                                  (4.1)
  *
+ * (One coin a step for the whole batch, as in the material that section 5's set-up comes from.)
+ *
  * One function serves training, where forcing is what it is, and use, where it is 0. Whether the remedy heals is measured in
  * section 9. You may be surprised.                                                                                         */
-static void likeliest(Matrix logits, int *id)
-{
-    for (int r = 0; r < logits.rows; r++) {
-        const real *at = mat_row(logits, r);
-        id[r] = 0;
-        for (int v = 1; v < logits.cols; v++)
-            if (at[v] > at[id[r]]) id[r] = v;
-    }
-}
-
 /* The logits (T B, V) of the batch's T steps; said (T,B) is what the decoder would have said at each. */
 static Var *decode(Decoder *d, const Batch *batch, double forcing, Rng *coin, int *said)
 {
@@ -244,149 +232,19 @@ static Var *decode(Decoder *d, const Batch *batch, double forcing, Rng *coin, in
     return v_vcat(logits, batch->T);
 }
 
-/* The mean of -ln p over all symbols of all targets, in nats, EOS included and PAD not. */
-static Var *batch_loss(const Model *m, const Batch *batch, double forcing, double dropout, Rng *rng)
+/* Encoder and decoder as one network, in the form that common/trial.h trains and tests. */
+static Var *answer(const void *model, const Batch *batch, double forcing, Rng *rng, int *said)
 {
-    int *said = tape_room((size_t)(batch->T * batch->B) * sizeof *said);
-    Decoder d = decoder_new(m, encode(m, batch, dropout, rng), dropout, rng);
-    return v_cross_entropy(decode(&d, batch, forcing, rng, said), batch->target);
+    const Model *m = model;
+    Decoder d = decoder_new(m, encode(m, batch, m->dropout, rng), m->dropout, rng);
+    return decode(&d, batch, forcing, rng, said);
 }
 
-/* Answers to n pairs, as in use (forcing 0) or told the truth at every step (forcing 1); returns the mean loss of the latter. */
-static double answer_all(const Model *m, const Task *task, const Pair *pair, int n, double forcing, Answer *answer)
-{
-    double total = 0;
-    long symbols = 0;
-    bool recording = tape_record(false);
-    for (int i = 0; i < n; i += SIDE_BY_SIDE) {
-        tape_reset();
-        Batch batch = batch_of(pair + i, n - i < SIDE_BY_SIDE ? n - i : SIDE_BY_SIDE, task);
-        int *said = tape_room((size_t)(batch.T * batch.B) * sizeof *said), counted = 0;
-        Decoder d = decoder_new(m, encode(m, &batch, 0, NULL), 0, NULL);
-        Var *loss = v_cross_entropy(decode(&d, &batch, forcing, NULL, said), batch.target);
-        for (int b = 0; b < batch.B; b++) {
-            answer[i + b] = answer_of(said + b, batch.B, batch.T, forcing == 1 ? PAD : batch.eos);     /* told the truth, it goes on */
-            counted += pair[i + b].m + !pair[i + b].open;
-        }
-        total += (double)loss->value.at[0] * counted;
-        symbols += counted;
-    }
-    tape_record(recording);
-    return total / (double)symbols;
-}
-
-static Score score_of(const Pair *pair, const Answer *answer, int n)
-{
-    Score score = { 0 };
-    for (int i = 0; i < n; i++) score_add(&score, &pair[i], &answer[i]);
-    return score;
-}
-
-/* ### Training
- *
- * The loop is the one you know. Pairs are drawn afresh for every step, from those to train on; a tenth of all pairs, chosen
- * by a hash of the source, is never drawn and is what the network is tested with. Nothing is chosen by looking at the test, so
- * there is no third part here.                                                                                             */
-typedef struct {
-    const char *model;                       /* its name in the CSVs                             */
-    int tests, reports;
-    Pair *test;                              /* (tests)                                          */
-    Answer *answer;                          /* (tests): to the test pairs, at the last report   */
-    Score score;                             /* theirs                                           */
-    long learned;                            /* the first report with 99.9 % of the symbols right */
-    Curve *curve;                            /* curve.csv …                                      */
-    FILE *accuracy, *forcing, *timing;       /* … and others, where wanted, or NULL               */
-} Report;
-
-static Report report_new(const Task *task, const Config *o, const char *model, int reports, FILE *timing)
-{
-    Report r = { .model = model, .reports = reports, .timing = timing };
-    r.test = allocate((size_t)o->test, sizeof *r.test);
-    r.answer = allocate((size_t)o->test, sizeof *r.answer);
-    r.tests = task_test(task, r.test, o->test);
-    for (int i = 0; i < r.tests; i++) pair_truncate(&r.test[i], o->longest, MOST_PAIR - 1);
-    return r;
-}
-
-static void report_free(Report *r) { free(r->test), free(r->answer); }
-
-static void csv_row(FILE *f, const char *model, const char *task, long step, const double *number, int n)
-{
-    fprintf(f, "%s,%s,%ld", model, task, step);
-    for (int i = 0; i < n; i++) fputc(',', f), csv_number(f, number[i]);
-    fputc('\n', f);
-}
-
-/* `now` has the training side of a row of curve.csv; k is the number of the report, from 1. */
-static void report(Report *r, const Model *m, const Task *task, CurveRow now, int k)
-{
-    double train = now.loss, test = answer_all(m, task, r->test, r->tests, 1, r->answer);
-    Score told = score_of(r->test, r->answer, r->tests);
-    answer_all(m, task, r->test, r->tests, 0, r->answer);
-    r->score = score_of(r->test, r->answer, r->tests);
-    double symbols = score_symbols(&r->score), exact = score_exact(&r->score);
-    if (!r->learned && symbols >= 0.999) r->learned = now.step;
-    if (r->curve) {
-        curve_add(r->curve, now);
-        now.split = "test", now.loss = test, now.grad_norm = now.lr = 0;
-        curve_add(r->curve, now);
-    }
-    if (r->accuracy) csv_row(r->accuracy, r->model, task->name, now.step, (double[]){ test, symbols, exact }, 3);
-    if (r->forcing) csv_row(r->forcing, r->model, task->name, now.step, (double[]){ test, score_symbols(&told), symbols, exact }, 4);
-    if (k * 4 / r->reports == (k - 1) * 4 / r->reports) return;          /* four of them on the screen */
-    progress_end();
-    printf("  %-11s step %5ld   train %.4f   test %.4f nats   symbols %5.1f %%   exact %5.1f %%\n", task->name, now.step, train, test,
-           100 * symbols, 100 * exact);
-    fflush(stdout);
-}
-
-static void draw_pairs(const Task *task, Rng *rng, Pair *pair, int n, int longest)
-{
-    for (int i = 0; i < n; i++) {
-        task->draw(task, rng, TRAIN, &pair[i]);
-        pair_truncate(&pair[i], longest, MOST_PAIR - 1);
-    }
-}
-
-/* One step down the gradient; returns the loss, and in *symbols how many symbols were said. */
-static double train_step(Model *m, Optim *adam, const Plan *plan, const Batch *batch, double forcing, Rng *rng, double *norm)
-{
-    Var *loss = batch_loss(m, batch, forcing, plan->dropout, rng);
-    params_zero_grad(&m->params);
-    tape_backward(loss);
-    *norm = params_clip_grad(&m->params, plan->clip);
-    optim_step(adam, &m->params);
-    return (double)loss->value.at[0];
-}
-
-static void train(Model *m, const Task *task, const Plan *plan, const Config *o, Report *r)
-{
-    Optim adam = optim_adam(&m->params, plan->lr, 0);
-    Rng draws = rng_new((uint64_t)o->seed, 1), coins = rng_new((uint64_t)o->seed, 2);
-    Pair *pair = allocate((size_t)plan->batch, sizeof *pair);
-    CurveRow now = { .model = r->model, .split = "train", .epoch = 1 };
-    double total = 0, begun = seconds_now(), reporting = 0;
-    for (int k = 0, since = 0; now.step < plan->steps && !interrupted(); ) {
-        double along = (double)now.step / plan->steps;
-        draw_pairs(task, &draws, pair, plan->batch, o->longest);
-        tape_reset();
-        Batch batch = batch_of(pair, plan->batch, task);
-        adam.lr = now.lr = plan->lr * schedule_cosine(now.step++, plan->warmup, plan->steps, plan->lr_end);
-        total += train_step(m, &adam, plan, &batch, plan->forcing + along * (plan->forcing_end - plan->forcing), &coins, &now.grad_norm);
-        for (int i = 0; i < plan->batch; i++) now.tokens += pair[i].m + !pair[i].open;
-        progress_line(task->name, now.step, plan->steps, total / ++since);
-        if (now.step * r->reports / plan->steps == k && !interrupted()) continue;
-        double paused = seconds_now();
-        now.loss = total / since, total = since = 0;
-        report(r, m, task, now, ++k);
-        reporting += seconds_now() - paused;
-    }
-    progress_end();
-    double seconds = seconds_now() - begun - reporting;
-    fprintf(r->timing, "%s_%d,1,%.3f,%.0f\n", task->name, plan->hidden, seconds, (double)now.tokens / seconds);
-    optim_free(&adam);
-    free(pair);
-}
+/* The loss is the mean of -ln p over all symbols of all targets, EOS included and PAD not: v_cross_entropy of these logits and
+ * the batch's targets. What is done with it is what you know from chapter 05, and the same for every network that answers, so
+ * it stands in common/trial.c: draw a batch, take the loss, go back, clip, step; now and then answer the pairs of the test, once
+ * told the truth and once left alone. A tenth of all pairs, chosen by a hash of the source, is never drawn in training, and the
+ * test is made of these. Nothing is chosen by looking at it, so there is no third part.                                    */
 
 /* ## 5. First task: say it again
  *
@@ -414,15 +272,17 @@ static void train(Model *m, const Task *task, const Plan *plan, const Config *o,
  * are too much for a width of 32 and 2,000 steps. That is the first sign of what section 8 is about.                       */
 static Plan copy_plan(const Config *o)
 {
-    return (Plan){ .cell = CELL_LSTM, .layers = 1, .embedding = 16, .hidden = 32, .batch = 64, .steps = o->copy_steps, .lr = 0.005,
-                   .lr_end = o->copy_low, .clip = 1e9, .forcing = 0.5, .forcing_end = 0.5 };
+    return (Plan){ .cell = CELL_LSTM, .layers = 1, .embedding = 16, .hidden = 32,
+                   .training = { .batch = 64, .steps = o->copy_steps, .lr = 0.005, .lr_end = o->copy_low, .clip = 1e9,
+                                 .forcing = 0.5, .forcing_end = 0.5 } };
 }
 
 /* A new network, trained. */
-static void learn(Model *m, const Task *task, const Plan *plan, const Config *o, Report *r)
+static void learn(Model *m, const Plan *plan, Trial *trial, const Config *o)
 {
-    model_new(m, plan, task, (uint64_t)o->seed);
-    train(m, task, plan, o, r);
+    model_new(m, plan, trial->task, (uint64_t)o->seed);
+    Network net = { &m->params, m, answer };
+    trial_train(trial, &net, &plan->training, (uint64_t)o->seed);
 }
 
 static void show_copies(const Config *o, FILE *accuracy, FILE *timing)
@@ -432,16 +292,16 @@ static void show_copies(const Config *o, FILE *accuracy, FILE *timing)
     printf("copying\n");
     for (int i = 0; i < 3; i++) {
         Plan plan = copy_plan(o);
-        if (i == 2) plan.forcing = plan.forcing_end = 1;
-        Report r = report_new(&task[i], o, "seq2seq", 80, timing);
-        r.accuracy = accuracy;
+        if (i == 2) plan.training.forcing = plan.training.forcing_end = 1;
+        Trial trial = trial_new(&task[i], "seq2seq", o->test, o->longest, (o->copy_steps + 24) / 25);
+        trial.accuracy = accuracy, trial.timing = timing;
         Model m;
         if (!interrupted()) {
-            learn(&m, &task[i], &plan, o, &r);
-            if (r.learned) printf("  %-11s has 99.9 %% of the symbols right at step %ld for the first time\n", task[i].name, r.learned);
+            learn(&m, &plan, &trial, o);
+            if (trial.learned) printf("  %-11s has 99.9 %% of the symbols right at step %ld for the first time\n", task[i].name, trial.learned);
             params_free(&m.params);
         }
-        report_free(&r);
+        trial_free(&trial);
         task_free(&task[i]);
     }
 }
@@ -656,12 +516,13 @@ static void show_branches(const Config *o, FILE *timing)
     task.name = "branches", task.draw = draw_branch;
     Pair pair = started_pair(&task, o->started);
     Plan plan = copy_plan(o);
-    plan.steps = (o->copy_steps + 1) / 2, plan.forcing = plan.forcing_end = 1;
-    Report r = report_new(&task, o, "seq2seq", 4, timing);
+    plan.training.steps = (o->copy_steps + 1) / 2, plan.training.forcing = plan.training.forcing_end = 1;
+    Trial trial = trial_new(&task, "seq2seq", o->test, o->longest, 4);
+    trial.timing = timing;
     Model m;
     Beam beam[MOST_BEAM];
     printf("branches  the least loss is %.4f\n", (double)r_log(3) / 50);                                       /* (7.1) */
-    learn(&m, &task, &plan, o, &r);
+    learn(&m, &plan, &trial, o);
     write_branches(&m, &task, o);
     int beams = continuations(&m, &task, &pair, MOST_BEAM, beam);
     printf("  after %s:", o->started);
@@ -671,7 +532,7 @@ static void show_branches(const Config *o, FILE *timing)
     }
     printf("\n");
     params_free(&m.params);
-    report_free(&r);
+    trial_free(&trial);
     task_free(&task);
 }
 
@@ -726,9 +587,9 @@ static void show_branches(const Config *o, FILE *timing)
  *                       exact, %          0.0     0.0     0.0     0.0                                                      */
 static Plan number_plan(const Config *o, int hidden)
 {
-    return (Plan){ .cell = cell_named(o->cell, "--cell"), .layers = o->layers, .embedding = o->embedding, .hidden = hidden, .batch = o->batch,
-                   .steps = o->steps, .warmup = 50, .lr = o->lr, .lr_end = 0.05, .clip = o->clip, .dropout = o->dropout,
-                   .forcing = o->forcing, .forcing_end = o->forcing_end };
+    return (Plan){ .cell = cell_named(o->cell, "--cell"), .layers = o->layers, .embedding = o->embedding, .hidden = hidden, .dropout = o->dropout,
+                   .training = { .batch = o->batch, .steps = o->steps, .warmup = 50, .lr = o->lr, .lr_end = 0.05, .clip = o->clip,
+                                 .forcing = o->forcing, .forcing_end = o->forcing_end } };
 }
 
 static void model_save(const Model *m, const Task *task, const char *folder, const char *name)
@@ -779,20 +640,20 @@ static double answer_text(const Model *m, const Task *task, const char *source, 
 }
 
 /* beam.csv: the first test pairs answered with wider and wider beams. */
-static void write_beams(FILE *f, const Model *m, const Task *task, const Report *r)
+static void write_beams(FILE *f, const Model *m, const Task *task, const Trial *t)
 {
     enum { PAIRS = 200 };
-    int n = r->tests < PAIRS ? r->tests : PAIRS;
+    int n = t->tests < PAIRS ? t->tests : PAIRS;
     printf("  beam      width   log p of the answer   exact, of %d pairs\n", n);
     for (int width = 1; width <= 8 && !interrupted(); width *= 2) {
         Score score = { 0 };
         double log_p = 0;
         for (int i = 0; i < n; i++) {
-            Pair asked = r->test[i];
+            Pair asked = t->test[i];
             Beam beam[MOST_BEAM];
             asked.m = 0;
             continuations(m, task, &asked, width, beam);
-            score_add(&score, &r->test[i], &beam[0].text);
+            score_add(&score, &t->test[i], &beam[0].text);
             log_p += beam[0].log_p / n;
         }
         printf("            %5d   %19.4f   %5.1f %%\n", width, log_p, 100 * score_exact(&score));
@@ -802,15 +663,15 @@ static void write_beams(FILE *f, const Model *m, const Task *task, const Report 
 }
 
 /* The first answers in samples.txt, with what would have been right where they are not. */
-static void write_samples(FILE *f, const Task *task, const Report *r)
+static void write_samples(FILE *f, const Task *task, const Trial *t)
 {
     enum { SAMPLES = 12 };
     char source[SYMBOLS_ROOM], said[SYMBOLS_ROOM], target[SYMBOLS_ROOM];
-    for (int i = 0; i < r->tests && i < SAMPLES; i++) {
-        const Pair *p = &r->test[i];
+    for (int i = 0; i < t->tests && i < SAMPLES; i++) {
+        const Pair *p = &t->test[i];
         Score one = { 0 };
-        bool exact = score_add(&one, p, &r->answer[i]);
-        fprintf(f, "%s → %s", symbols_text(&task->source, p->x, p->n, source), symbols_text(&task->target, r->answer[i].y, r->answer[i].n, said));
+        bool exact = score_add(&one, p, &t->answer[i]);
+        fprintf(f, "%s → %s", symbols_text(&task->source, p->x, p->n, source), symbols_text(&task->target, t->answer[i].y, t->answer[i].n, said));
         if (!exact) fprintf(f, "   and not %s", symbols_text(&task->target, p->y, p->m, target));
         fputc('\n', f);
     }
@@ -823,20 +684,19 @@ static void show_width(const Task *task, int hidden, const Config *o, NumberFile
 {
     bool chosen = hidden == o->hidden, digits = strcmp(task->name, "to_digits") == 0;
     Plan plan = number_plan(o, hidden);
-    Report r = report_new(task, o, digits ? "seq2seq" : "seq2seq_words", o->reports, files->timing);
+    Trial trial = trial_new(task, digits ? "seq2seq" : "seq2seq_words", o->test, o->longest, o->reports);
     Model m;
-    r.curve = chosen ? &files->curve : NULL;
-    r.accuracy = chosen ? files->accuracy : NULL;
-    learn(&m, task, &plan, o, &r);
-    lengths_write(output_file(files->length), "seq2seq", task, hidden, r.test, r.answer, r.tests, 6);
+    trial.curve = chosen ? &files->curve : NULL, trial.accuracy = chosen ? files->accuracy : NULL, trial.timing = files->timing;
+    learn(&m, &plan, &trial, o);
+    lengths_write(output_file(files->length), "seq2seq", task, hidden, trial.test, trial.answer, trial.tests, 6);
     if (chosen) {
-        predictions_write(output_file(files->predictions), "seq2seq", task, r.test, r.answer, r.tests);
+        predictions_write(output_file(files->predictions), "seq2seq", task, trial.test, trial.answer, trial.tests);
         model_save(&m, task, o->out, digits ? "to_digits.safetensors" : "to_words.safetensors");
-        write_samples(output_file(files->samples), task, &r);
-        write_beams(output_file(files->beam), &m, task, &r);
+        write_samples(output_file(files->samples), task, &trial);
+        write_beams(output_file(files->beam), &m, task, &trial);
     }
     params_free(&m.params);
-    report_free(&r);
+    trial_free(&trial);
 }
 
 static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
@@ -893,14 +753,14 @@ static void show_forcing(const Config *o, FILE *timing)
     fputs("forcing,task,step,told_loss,told_symbols,alone_symbols,alone_exact\n", output_file(out));
     for (int i = 0; i < 4 && !interrupted(); i++) {
         Plan plan = copy_plan(o);
-        plan.steps = o->forcing_steps, plan.forcing = way[i].from, plan.forcing_end = way[i].to;
-        Report r = report_new(&task, o, way[i].name, 20, timing);
+        plan.training.steps = o->forcing_steps, plan.training.forcing = way[i].from, plan.training.forcing_end = way[i].to;
+        Trial trial = trial_new(&task, way[i].name, o->test, o->longest, 20);
         Model m;
-        r.forcing = output_file(out);
+        trial.forcing = output_file(out), trial.timing = timing;
         printf("forcing   %s\n", way[i].name);
-        learn(&m, &task, &plan, o, &r);
+        learn(&m, &plan, &trial, o);
         params_free(&m.params);
-        report_free(&r);
+        trial_free(&trial);
     }
     output_close(out);
     task_free(&task);
@@ -926,9 +786,9 @@ static const Option options[] = {
     { "clip", OPTION_REAL, offsetof(Config, clip), 1e-9, 1e9, "numbers: longest gradient" },
     { "dropout", OPTION_REAL, offsetof(Config, dropout), 0, 0.99, "numbers: probability of dropping a number of a layer's output" },
     { "forcing", OPTION_REAL, offsetof(Config, forcing), 0, 1, "numbers: probability of being told the truth, at the first step …" },
-    { "forcing-end", OPTION_REAL, offsetof(Config, forcing_end), 0, 1, "numbers: … and at the last; in between, a straight line" },
+    { "forcing-end", OPTION_REAL, offsetof(Config, forcing_end), 0, 1, "numbers: … and at the end; in between, a straight line" },
     { "longest", OPTION_INT, offsetof(Config, longest), 1, MOST_PAIR, "sources are cut to so many symbols" },
-    { "test", OPTION_INT, offsetof(Config, test), 1, 100000, "pairs to test with" },
+    { "test", OPTION_INT, offsetof(Config, test), 1, 10000, "pairs to test with" },
     { "reports", OPTION_INT, offsetof(Config, reports), 1, 1e6, "numbers: rows in the curve" },
     { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "a saved network: do not train, only answer --prompt" },
     { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "with --load: a number in words or in digits" },

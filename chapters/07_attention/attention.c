@@ -706,7 +706,7 @@ static const Option options[] = {
     { "batch", OPTION_INT, offsetof(Config, batch), 1, 4096, "numbers: pairs a step, B" },
     { "lr", OPTION_REAL, offsetof(Config, lr), 1e-9, 10, "numbers: highest learning rate" },
     { "clip", OPTION_REAL, offsetof(Config, clip), 1e-9, 1e9, "numbers: longest gradient" },
-    { "test", OPTION_INT, offsetof(Config, test), 1, 100000, "pairs to test with" },
+    { "test", OPTION_INT, offsetof(Config, test), 1, 10000, "pairs to test with" },
     { "reports", OPTION_INT, offsetof(Config, reports), 1, 1e6, "numbers: rows in the curve" },
     { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "a saved network: do not train, only answer --prompt" },
     { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "with --load: a number in words or in digits" },
