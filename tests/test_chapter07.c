@@ -256,6 +256,14 @@ static void test_model_begins_as_it_should(void)
         for (int k = 0; k < 3; k++)
             for (int j = 0; j < 4 * H; j++) EXPECT_NEAR(cell[k]->b->value.at[j], j / H == 1, 0, "cell %d, bias %d", k, j);
         EXPECT(memcmp(m.right.Wh->value.at, m.left.Wh->value.at, sizeof(real)) != 0, "left and right begin alike");
+        for (int k = 0; k < m.params.count; k++) {
+            const char *name = m.params.item[k]->name, *kind = strrchr(name, '.') + 1;
+            Matrix w = m.params.item[k]->var.value;
+            bool bias = strcmp(kind, "b") == 0, embedding = strcmp(kind, "embedding") == 0;
+            double largest = 0, most = embedding ? 4 : 1 / sqrt(H);
+            for (size_t i = 0; i < mat_size(w); i++) largest = fmax(largest, fabs((double)w.at[i]));
+            EXPECT(bias || (largest > 0.5 / sqrt(H) && largest <= most), "%s: the largest is %g", name, largest);
+        }
         params_free(&m.params);
     }
     task_free(&task);

@@ -25,6 +25,8 @@ typedef struct {
     int tests;
     int right_from, wrong, wrong_from;     /* oracle: at which step of training it begins to be right, but for `wrong` of the
                                               pairs, and from `wrong_from` on for one pair more                           */
+    long symbols;                          /* in training, EOS included                                                  */
+    bool surer;                            /* oracle: surer from step to step                                           */
     int interrupt;                         /* oracle: the step of training in which somebody presses Ctrl-C; 0: nobody     */
 } Fake;
 
@@ -51,6 +53,7 @@ static void note_training(Fake *f, const Batch *batch, double forcing)
         for (int i = 0; i < pair->n; i++) mixed = mixed * 1000003 + (uint64_t)pair->x[i] + 1;
         f->longest_x = pair->n > f->longest_x ? pair->n : f->longest_x;
         f->longest_y = pair->m > f->longest_y ? pair->m : f->longest_y;
+        f->symbols += pair->m + 1;
         for (int i = 0; i < f->tests; i++)
             f->tested += f->test[i].n == pair->n && memcmp(f->test[i].x, pair->x, (size_t)pair->n * sizeof *pair->x) == 0;
     }
@@ -75,7 +78,11 @@ static Var *lookup_decode(const void *model, const Batch *batch, double forcing,
     return v_vcat(logits, batch->T);
 }
 
-/* The targets, with a 9 less than sure; of a pair that is to be wrong, the last digit is another. */
+/* Logit of what the oracle says, all others being 0; and what a symbol that it has right costs. */
+static double logit_of(const Fake *f) { return f->surer ? f->steps / 8.0 : 9; }
+static double cost_of(double logit)   { return log(1 + (V - 1) * exp(-logit)); }
+
+/* The targets; of a pair that is to be wrong, the last digit is another. */
 static Var *oracle_decode(const void *model, const Batch *batch, double forcing, Rng *rng, int *said)
 {
     Fake *f = (Fake *)(uintptr_t)model;
@@ -94,7 +101,7 @@ static Var *oracle_decode(const void *model, const Batch *batch, double forcing,
     Matrix sure = tape_matrix(rows, V);
     for (int r = 0; r < rows; r++) {
         said[r] = answer[r] == PAD ? EOS : answer[r];
-        for (int v = 0; v < V; v++) mat_row(sure, r)[v] = v == said[r] ? 9 : 0;
+        for (int v = 0; v < V; v++) mat_row(sure, r)[v] = v == said[r] ? (real)logit_of(f) : 0;
     }
     return v_add(v_const(sure), v_scale(v_lookup(f->table, batch->input, rows), 0));
 }
@@ -122,7 +129,10 @@ static double cost(const Fake *f, int told, int target)
     return log(sum) - (double)row[target];
 }
 
-/* More pairs than are answered side by side, of many lengths, some of them cut. */
+static int longer_first(const void *a, const void *b) { return ((const Pair *)b)->m - ((const Pair *)a)->m; }
+
+/* More pairs than are answered side by side, of many lengths, some of them cut. The long ones come first, so that the parts
+ * count differently. */
 static void test_against_a_plain_loop(void)
 {
     enum { TESTS = 577, LONGEST = 6 };
@@ -133,6 +143,7 @@ static void test_against_a_plain_loop(void)
     double loss = 0, symbols = 0;
     long told_right = 0, right = 0, exact = 0, digits = 0, cut = 0;
     for (int k = 0; k < V + 1; k++) mat_row(f->table->value, k)[EOS] += (real)0.8;
+    qsort(trial.test, (size_t)trial.tests, sizeof *trial.test, longer_first);
     trial_test(&trial, &net);
     for (int i = 0; i < trial.tests; i++) {
         const Pair *p = &trial.test[i];
@@ -292,6 +303,23 @@ static void test_training_lowers_the_loss(void)
     task_free(&task);
 }
 
+/* Adam adds 1e-8 to the size that it divides by, so gradients cut far below that move nothing. */
+static void test_gradients_are_clipped(void)
+{
+    Task task = task_copy(3, 8);
+    Training with = plan;
+    with.clip = 1e-13;
+    Fake *still = trained(&task, &with, 1), *moved = trained(&task, &plan, 1), *begun = fake_new();
+    double far = 0, near_by = 0;
+    for (size_t i = 0; i < begun->params.size; i++) {
+        far = fmax(far, fabs((double)(moved->params.value[i] - begun->params.value[i])));
+        near_by = fmax(near_by, fabs((double)(still->params.value[i] - begun->params.value[i])));
+    }
+    EXPECT(far > 0.1 && near_by < 1e-4, "clipped, it moves by %g, and else by %g", near_by, far);
+    fake_free(still), fake_free(moved), fake_free(begun);
+    task_free(&task);
+}
+
 /* ---- rows --------------------------------------------------------------------------------------------------------------- */
 
 static char folder[] = "/tmp/test_trial.XXXXXX";
@@ -352,6 +380,37 @@ static void expect_curve(const char *curve, const Trial *trial)
     snprintf(want, sizeof want, ",test,%.9g,", trial->loss);
     EXPECT(strstr(nth_line(curve, 16, line), want), "the last row has %s", line);
     EXPECT(total > 1 && total < 4, "the training loss is %g on average", total);
+}
+
+/* A training row has the mean over the steps since the one before, and the symbols of all steps so far. */
+static void test_training_rows(void)
+{
+    char said[4000], line[300];
+    Task task = task_copy(3, 8);
+    Fake *f = fake_new();
+    Network net = network_of(f, oracle_decode);
+    Trial trial = trial_new(&task, "fake", 50, MOST_PAIR, 8);
+    Curve curve = curve_open(folder, 1);
+    trial.curve = &curve, f->test = trial.test, f->surer = true;
+    train(&trial, &net, &plan, 1, said, sizeof said);
+    for (int k = 0; k < 8; k++) {
+        double want = 0, loss = -1;
+        long tokens = -1;
+        for (int step = 5 * k + 1; step <= 5 * k + 5; step++) want += cost_of(step / 8.0) / 5;
+        nth_line(curve_text(&curve), 1 + 2 * k, line);
+        EXPECT(sscanf(line, "fake,1,1,%*d,%ld,train,%lf", &tokens, &loss) == 2, "report %d: %s", k, line);
+        EXPECT_NEAR(loss, want, 1e-6, "training loss of report %d", k);
+        if (k == 7) EXPECT(tokens == f->symbols, "%ld symbols, and %ld were drawn", tokens, f->symbols);
+        nth_line(curve_text(&curve), 2 + 2 * k, line);
+        EXPECT(sscanf(line, "fake,1,1,%*d,%*d,test,%lf", &loss) == 1, "report %d: %s", k, line);
+        EXPECT_NEAR(loss, cost_of((5 * k + 5) / 8.0), 1e-6, "test loss of report %d", k);
+    }
+    curve_close(&curve);
+    snprintf(line, sizeof line, "%s/curve.csv", folder);
+    remove(line);
+    trial_free(&trial);
+    fake_free(f);
+    task_free(&task);
 }
 
 static void test_rows(void)
@@ -452,6 +511,8 @@ int main(void)
     RUN(test_pairs_follow_the_seed);
     RUN(test_forcing_goes_along_a_line);
     RUN(test_training_lowers_the_loss);
+    RUN(test_gradients_are_clipped);
+    RUN(test_training_rows);
     RUN(test_rows);
     RUN(test_learned);
     RUN(test_interrupt);
