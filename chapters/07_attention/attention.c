@@ -163,7 +163,9 @@ static void show_kernels(const Config *o)
 {
     enum { WIDTH_STEPS = 300 };
     Points p = points_draw((uint64_t)o->seed);
-    Kernel kernel[KERNELS] = { { "boxcar", boxcar, 1 }, { "epanechnikov", epanechnikov, 1 }, { "gaussian", gaussian, 1 }, { "learned", gaussian, 0 } };
+    Kernel kernel[KERNELS] = {
+        { "boxcar", boxcar, 1 }, { "epanechnikov", epanechnikov, 1 }, { "gaussian", gaussian, 1 }, { "learned", gaussian, 0 },
+    };
     kernel[3].w = learn_width(kernel[2].w, &p, WIDTH_STEPS);
     Output *out = output_open(o->out, "kernels.csv");
     FILE *f = output_file(out);
@@ -276,9 +278,7 @@ static Decoder encode(const Model *m, const Batch *batch)
 {
     int n = batch->S * batch->B, *order = batch_backwards(batch), *backwards = tape_room((size_t)n * sizeof *backwards);
     for (int k = 0; k < n; k++) backwards[k] = order[k] == PAD ? PAD : batch->source[order[k]];
-    Matrix zeros = tape_matrix(batch->B, m->H);
-    mat_fill(zeros, 0);
-    Var *nothing = v_const(zeros);
+    Var *nothing = v_zeros(batch->B, m->H);
     Layer right = cell_layer(&m->right, cell_input(&m->right, m->Es), batch->source, nothing, nothing, batch->S);   /* (3.1) */
     Layer left  = cell_layer(&m->left, cell_input(&m->left, m->Es), backwards, nothing, nothing, batch->S);
     Var *both[2] = { right.h, v_lookup(left.h, order, n) }, *last[2] = { right.h_last, left.h_last };
@@ -331,7 +331,7 @@ static Var *attend(Decoder *d, Var *q)
 static Var *attend_fused(Decoder *d, Var *q)
 {
     const Model *m = d->m;
-    Var *e = m->dot ? v_score_dot(q, d->K) : v_score_additive(q, d->K, m->va);                                      /* (2.1) (2.2) */
+    Var *e = m->dot ? v_score_dot(q, d->K) : v_score_additive(q, d->K, m->va);                               /* (2.1) (2.2) */
     Var *a = v_softmax(e, &d->batch->mask);                                                                         /* (2.3) */
     d->weights = a->value;
     return v_context(a, d->X);                                                                                      /* (2.4) */
@@ -411,7 +411,8 @@ static double one_pass(Model *m, const Task *task, const Pair *pair, int B, doub
 
 static Plan number_plan(const Config *o, bool dot)
 {
-    return (Plan){ .cell = cell_named(o->cell, "--cell"), .dot = dot, .fused = o->fused, .embedding = o->embedding, .hidden = o->hidden };
+    return (Plan){ .cell = cell_named(o->cell, "--cell"), .dot = dot, .fused = o->fused,
+                   .embedding = o->embedding, .hidden = o->hidden };
 }
 
 static void show_fused(const Config *o)
@@ -435,8 +436,8 @@ static void show_fused(const Config *o)
             largest = fmax(largest, fabs((double)grad[i]));
             difference = fmax(difference, fabs((double)(grad[i] - m.params.grad[i])));
         }
-        printf("           %-8s   %.6f %.6f       %.1e, where the largest is %.1e   %9.1f %8.1f\n", dot ? "dot" : "additive", loss[0], loss[1],
-               difference, largest, 1e3 * seconds[0], 1e3 * seconds[1]);
+        printf("           %-8s   %.6f %.6f       %.1e, where the largest is %.1e   %9.1f %8.1f\n", dot ? "dot" : "additive",
+               loss[0], loss[1], difference, largest, 1e3 * seconds[0], 1e3 * seconds[1]);
         free(grad);
         params_free(&m.params);
     }
@@ -467,7 +468,8 @@ static const char *model_name(const Plan *plan) { return plan->dot ? "attention_
 static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
 {
     Task task = task_copy(5, 5);
-    Training training = { .batch = 64, .steps = o->copy_steps, .lr = 0.005, .lr_end = 0.05, .clip = 1e9, .forcing = 0.5, .forcing_end = 0.5 };
+    Training training = { .batch = 64, .steps = o->copy_steps, .lr = 0.005, .lr_end = 0.05, .clip = 1e9,
+                          .forcing = 0.5, .forcing_end = 0.5 };
     printf("copying\n");
     for (int dot = 0; dot < 2 && !interrupted(); dot++) {
         Plan plan = { .cell = CELL_LSTM, .dot = dot, .fused = o->fused, .embedding = 16, .hidden = 32 };
@@ -477,7 +479,8 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
         Network net = { &m.params, &m, decode };
         trial.accuracy = accuracy, trial.timing = timing;
         trial_train(&trial, &net, &training, (uint64_t)o->seed);
-        if (trial.learned) printf("  %s has 99.9 %% of the symbols right at step %ld for the first time\n", trial.model, trial.learned);
+        if (trial.learned)
+            printf("  %s has 99.9 %% of the symbols right at step %ld for the first time\n", trial.model, trial.learned);
         params_free(&m.params);
         trial_free(&trial);
     }
@@ -500,13 +503,13 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
  *       end                                          ..
  *
  * Nobody told it what a word is, or that "treinta" is the 3. It looks at the "r" and "e" there, at the "un", and for the 9 of
- * the hundreds at "vec": not at the whole word but at what sets it apart. (The state at a letter has seen the letters on either side,
+ * the hundreds at "ve": not at the whole word but at what sets it apart. (The state at a letter has seen the letters on either side,
  * so one place can stand for a word.) The 0 of the tens is the most telling one: no word says it. The network looks at
  * the end of "novecientos", where a reader from the left would have found out that no "treinta" follows.
  *
  * Be careful with such pictures. They show where the context came from, and not what was done with it; the state knows a lot as
  * well. That the end looks at nothing in particular says that it need not look.                                           */
-enum { MOST_ANSWER = 72 };                   /* steps for an answer whose length is not known: the longest words have 69 letters */
+enum { MOST_ANSWER = 72 };             /* steps for an answer whose length is not known: the longest words have 69 letters */
 
 typedef struct { Pair pair; Answer answer; int steps; Matrix weight; } Look;     /* weight (steps,n): of each step; EOS is one */
 
@@ -559,7 +562,8 @@ static void write_look(FILE *f, const char *model, const Task *task, int example
     for (int t = 0; t < look->steps; t++)
         for (int s = 0; s < look->pair.n; s++) {
             const char *letter = symbols_text(&task->source, &look->pair.x[s], 1, in), *said = said_symbol(task, look, t, out);
-            fprintf(f, "%s,%d,%d,%s,%d,%s,", model, example, t, strcmp(said, " ") ? said : "·", s, strcmp(letter, " ") ? letter : "·");
+            fprintf(f, "%s,%d,%d,%s,", model, example, t, strcmp(said, " ") ? said : "·");
+            fprintf(f, "%d,%s,", s, strcmp(letter, " ") ? letter : "·");
             csv_number(f, (double)mat_row(look->weight, t)[s]);
             fputc('\n', f);
         }
@@ -624,7 +628,8 @@ static void model_load(Model *m, Task *task, const char *path)
         die("%s: this is a checkpoint of '%s'; expected attention", path, checkpoint_text(&c, "model"));
     if (!task_named(checkpoint_text(&c, "task"), task))
         die("%s: its task is '%s'; expected to_digits or to_words", path, checkpoint_text(&c, "task"));
-    Plan plan = { .cell = cell_named(checkpoint_text(&c, "cell"), path), .dot = dot_named(checkpoint_text(&c, "score"), path), .fused = true,
+    Plan plan = { .cell = cell_named(checkpoint_text(&c, "cell"), path), .fused = true,
+                  .dot = dot_named(checkpoint_text(&c, "score"), path),
                   .embedding = checkpoint_int(&c, "embedding", 1, 4096), .hidden = checkpoint_int(&c, "hidden", 1, 4096) };
     model_new(m, &plan, task, 0);
     checkpoint_get_params(&c, &m->params);
@@ -670,12 +675,16 @@ static void show_task(const Task *task, bool dot, const Config *o, NumberFiles *
     trial_free(&trial);
 }
 
-static bool either(const char *asked, const char *all, const char *this) { return strcmp(asked, all) == 0 || strcmp(asked, this) == 0; }
+static bool either(const char *asked, const char *all, const char *this)
+{
+    return strcmp(asked, all) == 0 || strcmp(asked, this) == 0;
+}
 
 static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
 {
-    NumberFiles f = { curve_open(o->out, (uint64_t)o->seed), output_open(o->out, "length.csv"), output_open(o->out, "predictions.csv"),
-                      output_open(o->out, "attention.csv"), output_open(o->out, "samples.txt"), accuracy, timing };
+    NumberFiles f = { curve_open(o->out, (uint64_t)o->seed), output_open(o->out, "length.csv"),
+                      output_open(o->out, "predictions.csv"), output_open(o->out, "attention.csv"),
+                      output_open(o->out, "samples.txt"), accuracy, timing };
     fputs("model,task,hidden,length,pairs,exact\n", output_file(f.length));
     fputs("model,task,source,target,answer,exact\n", output_file(f.predictions));
     fputs("model,example,row,output,column,input,weight\n", output_file(f.attention));
@@ -712,8 +721,8 @@ static const Option options[] = {
     { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "with --load: a number in words or in digits" },
 };
 
-#define SAME .seed = 1, .out = "out/07_attention", .part = "all", .task = "both", .score = "both", .cell = "lstm", .prompt = "", .batch = 64, \
-             .lr = 0.005, .clip = 1, .embedding = 16, .fused = 1
+#define SAME .seed = 1, .out = "out/07_attention", .part = "all", .task = "both", .score = "both", .cell = "lstm", .prompt = "", \
+             .batch = 64, .lr = 0.005, .clip = 1, .embedding = 16, .fused = 1
 
 static const Config quick     = { SAME, .copy_steps = 50, .steps = 20, .hidden = 16, .test = 100, .reports = 4 };
 static const Config usual     = { SAME, .copy_steps = 500, .steps = 2000, .hidden = 32, .test = 1000, .reports = 20 };
