@@ -663,7 +663,7 @@ static void show_task(const Task *task, bool dot, const Config *o, NumberFiles *
     model_new(&m, &plan, task, (uint64_t)o->seed);
     Network net = { &m.params, &m, decode };
     printf("numbers   %s, %s score: %zu parameters\n", task->name, dot ? "dot" : "additive", m.params.size);
-    trial.curve = digits || strcmp(o->task, "to_words") == 0 ? &files->curve : NULL;     /* of one task: a row does not say which */
+    trial.curve = digits || strcmp(o->task, "to_words") == 0 ? &files->curve : NULL;   /* of one task: no row says of which */
     trial.accuracy = files->accuracy, trial.timing = files->timing;
     trial_train(&trial, &net, &training, (uint64_t)o->seed);
     lengths_write(output_file(files->length), trial.model, task, o->hidden, trial.test, trial.answer, trial.tests, 6);
