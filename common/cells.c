@@ -431,6 +431,7 @@ CellKind cell_named(const char *name, const char *where)
 }
 
 const char *cell_name(CellKind kind) { return kinds[kind].name; }
+int cell_gates(CellKind kind)        { return kinds[kind].gates; }
 
 CellWeights cell_weights(Params *p, const char *name, CellKind kind, int D, int H)
 {

@@ -40,6 +40,7 @@ typedef enum { CELL_RNN, CELL_GRU, CELL_LSTM, CELL_KINDS } CellKind;
 
 CellKind    cell_named(const char *name, const char *where);     /* dies, naming `where`, on anything but rnn, gru and lstm */
 const char *cell_name(CellKind kind);
+int         cell_gates(CellKind kind);                           /* G: 1, 3, 4                                              */
 
 typedef struct { CellKind kind; Var *Wx, *Wh, *b; } CellWeights;     /* (D,GH) (H,GH) (1,GH) */
 

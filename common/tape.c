@@ -25,6 +25,14 @@ Var *v_const(Matrix m)
     return v;
 }
 
+Var *v_zeros(int rows, int cols)
+{
+    Var *v = new_var("zeros", "");
+    v->value = mat_take(&tape.arena, rows, cols);
+    mat_fill(v->value, 0);
+    return v;
+}
+
 Var *v_leaf(Matrix m)
 {
     Var *v = new_var("leaf", "");

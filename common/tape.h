@@ -52,6 +52,7 @@ struct Var {
 /* ---- leaves: where values enter ------------------------------------------------------------------------------------ */
 
 Var *v_const(Matrix m);                    /* a copy of m, without a gradient: an input, a mask, a state carried over */
+Var *v_zeros(int rows, int cols);          /* a constant of zeros: a state before the first step                     */
 Var *v_leaf(Matrix m);                     /* m itself, with a gradient (read grad after tape_backward). m must live until
                                               tape_reset, and not change before the way back has read it               */
 

@@ -191,43 +191,30 @@ static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
  * The LSTM's forget gates begin with bias 1, so that σ(1) = 0.73 of a cell survives each step before anything is learned
  * (chapter 03). Dropout sits between layers and before the output, never inside the recurrence, where it would wipe the
  * memory T times.                                                                                                          */
-typedef enum { RNN, GRU, LSTM, CELLS } CellType;
-
-static const char *const cell_names[CELLS] = { "rnn", "gru", "lstm" };
-static const int cell_gates[CELLS] = { 1, 3, 4 };
-
 typedef struct {
-    CellType cell;
+    CellKind cell;
     int V, D, H, layers;
     Params params;
-    Var *E, *Wo, *bo, *Wx[MOST_LAYERS], *Wh[MOST_LAYERS], *b[MOST_LAYERS];
+    Var *E, *Wo, *bo;
+    CellWeights layer[MOST_LAYERS];          /* Wx, Wh, b of each */
 } Model;
 
 /* What a network remembers between two pieces of text: a state for every layer. */
 typedef struct { int layers; Matrix h[MOST_LAYERS], c[MOST_LAYERS]; } Memory;      /* (B,H) each */
 
-static Var *layer_param(Model *m, const char *name, int layer, int rows, int cols, Init init)
+static void model_new(Model *m, CellKind cell, int V, int D, int H, int layers, uint64_t seed)
 {
-    char full[NAME_ROOM];
-    snprintf(full, sizeof full, "%s%d.%s", cell_names[m->cell], layer + 1, name);
-    return param(&m->params, full, rows, cols, init);
-}
-
-static void model_new(Model *m, CellType cell, int V, int D, int H, int layers, uint64_t seed)
-{
-    double range = 1 / sqrt(H);
-    int GH = cell_gates[cell] * H;
+    char name[NAME_ROOM];
     *m = (Model){ .cell = cell, .V = V, .D = D, .H = H, .layers = layers };
     m->E = param(&m->params, "embedding", V, D, init_normal(1));
     for (int l = 0; l < layers; l++) {
-        m->Wx[l] = layer_param(m, "Wx", l, l ? H : D, GH, init_uniform(range));
-        m->Wh[l] = layer_param(m, "Wh", l, H, GH, init_uniform(range));
-        m->b[l]  = layer_param(m, "b", l, 1, GH, init_zero());
+        snprintf(name, sizeof name, "%s%d", cell_name(cell), l + 1);
+        m->layer[l] = cell_weights(&m->params, name, cell, l ? H : D, H);
     }
-    m->Wo = param(&m->params, "output.W", H, V, init_uniform(range));
+    m->Wo = param(&m->params, "output.W", H, V, init_uniform(1 / sqrt(H)));
     m->bo = param(&m->params, "output.b", 1, V, init_zero());
     params_allocate(&m->params, seed);
-    for (int l = 0; l < layers && cell == LSTM; l++) mat_fill(mat_cols(m->b[l]->value, H, H), 1);
+    for (int l = 0; l < layers; l++) cell_begin(&m->layer[l]);
 }
 
 static Memory memory_new(const Model *m, int B)
@@ -247,23 +234,16 @@ static void memory_clear(Memory *s)
     for (int l = 0; l < s->layers; l++) mat_fill(s->h[l], 0), mat_fill(s->c[l], 0);
 }
 
-static Layer read_cell(CellType cell, Var *x, const int *ids, Var *Wh, Var *h0, Var *c0, int T)
-{
-    if (cell == RNN) return cell_rnn(x, ids, Wh, h0, T);
-    if (cell == GRU) return cell_gru(x, ids, Wh, h0, T);
-    return cell_lstm(x, ids, Wh, h0, c0, T);
-}
-
 /* The logits (T B, V) after each of the ids (T,B), from the state in s, which moves on to the state after the last of them. */
 static Var *model_read(const Model *m, Memory *s, const int *ids, int T, double dropout, Rng *rng)
 {
     Var *h = NULL;
     for (int l = 0; l < m->layers; l++) {
-        Var *x = v_add_bias(v_matmul(l ? h : m->E, m->Wx[l]), m->b[l]);              /* (3.1): a table; (3.3): all steps */
-        Layer y = read_cell(m->cell, x, l ? NULL : ids, m->Wh[l], v_const(s->h[l]), v_const(s->c[l]), T);
+        Var *x = cell_input(&m->layer[l], l ? h : m->E);                             /* (3.1): a table; (3.3): all steps */
+        Layer y = cell_layer(&m->layer[l], x, l ? NULL : ids, v_const(s->h[l]), v_const(s->c[l]), T);
         h = v_dropout(y.h, dropout, rng);
         mat_copy(s->h[l], y.h_last->value);
-        if (y.c_last) mat_copy(s->c[l], y.c_last->value);
+        mat_copy(s->c[l], y.c_last->value);
     }
     return v_add_bias(v_matmul(h, m->Wo), m->bo);                                    /* (3.4) */
 }
@@ -457,7 +437,7 @@ static void set_model(Checkpoint *c, const Model *m, const Vocab *vocab)
     char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
     for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
     checkpoint_set(c, "model", "char_lm");
-    checkpoint_set(c, "cell", "%s", cell_names[m->cell]);
+    checkpoint_set(c, "cell", "%s", cell_name(m->cell));
     checkpoint_set(c, "embedding", "%d", m->D);
     checkpoint_set(c, "hidden", "%d", m->H);
     checkpoint_set(c, "layers", "%d", m->layers);
@@ -474,13 +454,6 @@ static void model_save(const Model *m, const Vocab *vocab, const char *folder, c
     checkpoint_free(&c);
 }
 
-static CellType cell_of(const char *name, const char *where)
-{
-    for (int i = 0; i < CELLS; i++)
-        if (strcmp(name, cell_names[i]) == 0) return (CellType)i;
-    die("%s '%s': expected rnn, gru or lstm", where, name);
-}
-
 static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
 {
     if (strcmp(checkpoint_text(c, "model"), "char_lm") != 0)
@@ -488,7 +461,7 @@ static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
     const char *symbols = checkpoint_text(c, "vocab");
     Text text = text_of_symbols(symbols, strlen(symbols), c->path);
     *vocab = vocab_of_symbols(text.code, text.n);
-    model_new(m, cell_of(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
+    model_new(m, cell_named(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
               checkpoint_int(c, "hidden", 1, 4096), checkpoint_int(c, "layers", 1, MOST_LAYERS), 0);
     checkpoint_get_params(c, &m->params);
     text_free(&text);
@@ -947,18 +920,13 @@ static void write_samples(FILE *f, const Model *m, const Vocab *vocab, const Con
  * hand it through. Nothing complains; the loss is wonderful; ask it to write and it cannot, because nobody has the letters
  * that come after those not yet written. A bidirectional network is the right tool when the whole text is given and something
  * else is asked of it (chapter 08 fills gaps). To predict what comes next it must not see what comes next.                 */
-typedef struct { Params params; Var *E, *Wo, *bo, *Wx[2], *Wh[2], *b[2]; int H; } TwoWay;
+typedef struct { Params params; Var *E, *Wo, *bo; CellWeights gru[2]; int H; } TwoWay;
 
 static void two_way_new(TwoWay *m, int V, int D, int H, uint64_t seed)
 {
-    static const char *const names[2][3] = { { "right.Wx", "right.Wh", "right.b" }, { "left.Wx", "left.Wh", "left.b" } };
     *m = (TwoWay){ .H = H };
     m->E = param(&m->params, "embedding", V, D, init_normal(1));
-    for (int i = 0; i < 2; i++) {
-        m->Wx[i] = param(&m->params, names[i][0], D, 3 * H, init_uniform(1 / sqrt(H)));
-        m->Wh[i] = param(&m->params, names[i][1], H, 3 * H, init_uniform(1 / sqrt(H)));
-        m->b[i]  = param(&m->params, names[i][2], 1, 3 * H, init_zero());
-    }
+    for (int i = 0; i < 2; i++) m->gru[i] = cell_weights(&m->params, i ? "left" : "right", CELL_GRU, D, H);
     m->Wo = param(&m->params, "output.W", 2 * H, V, init_uniform(1 / sqrt(2 * H)));
     m->bo = param(&m->params, "output.b", 1, V, init_zero());
     params_allocate(&m->params, seed);
@@ -974,13 +942,9 @@ static Var *two_way_loss(const TwoWay *m, const Reader *r)
             order[t * r->B + b] = (r->T - 1 - t) * r->B + b;
             backwards[t * r->B + b] = r->x[order[t * r->B + b]];
         }
-    Matrix zeros = tape_matrix(r->B, m->H);
-    mat_fill(zeros, 0);
-    Var *h[2];
-    for (int i = 0; i < 2; i++) {
-        Var *table = v_add_bias(v_matmul(m->E, m->Wx[i]), m->b[i]);
-        h[i] = cell_gru(table, i ? backwards : r->x, m->Wh[i], v_const(zeros), r->T).h;
-    }
+    Var *h[2], *zeros = v_zeros(r->B, m->H);
+    for (int i = 0; i < 2; i++)
+        h[i] = cell_layer(&m->gru[i], cell_input(&m->gru[i], m->E), i ? backwards : r->x, zeros, zeros, r->T).h;
     Var *both[2] = { h[0], v_lookup(h[1], order, n) };
     return v_cross_entropy(v_add_bias(v_matmul(v_hcat(both, 2), m->Wo), m->bo), r->y);
 }
@@ -1021,19 +985,19 @@ static void show_leak(const Model *like, const Data *d, const Config *o)
  * Deep loses here. 4.396 is what the frequencies of the symbols alone give: after 200 steps three layers have not even begun to
  * use what they read. The lead is smaller in the longer run, 0.15 bits instead of 0.7 for two layers, and we do not know from
  * these runs where it ends, nor whether another learning rate would have served the deep ones better. What it shows is that depth is not free: at equal parameters and little time, be wide.           */
-static size_t size_of(CellType cell, int V, int D, int H, int layers)
+static size_t size_of(CellKind cell, int V, int D, int H, int layers)
 {
-    size_t G = (size_t)cell_gates[cell], h = (size_t)H;
+    size_t G = (size_t)cell_gates(cell), h = (size_t)H;
     return (size_t)(V * D) + (size_t)D * G * h + (size_t)(layers - 1) * h * G * h + (size_t)layers * (G * h * h + G * h) + h * (size_t)V + (size_t)V;
 }
 
 static void compare_depths(const Data *d, const Config *o)
 {
     Output *out = output_open(o->out, "depth.csv");
-    size_t budget = size_of(cell_of(o->cell, "--cell"), d->vocab.size, o->embedding, o->hidden, o->layers) / 2;
+    size_t budget = size_of(cell_named(o->cell, "--cell"), d->vocab.size, o->embedding, o->hidden, o->layers) / 2;
     fputs("layers,hidden,parameters,steps,valid_bits\n", output_file(out));
     for (int layers = 1; layers <= MOST_LAYERS && !interrupted(); layers++) {
-        CellType cell = cell_of(o->cell, "--cell");
+        CellKind cell = cell_named(o->cell, "--cell");
         Config now = *o;
         Model m;
         for (now.hidden = 1; size_of(cell, d->vocab.size, o->embedding, now.hidden + 1, layers) <= budget; now.hidden++) continue;
@@ -1096,7 +1060,7 @@ static void train_and_save(Model *m, Vocab *vocab, const Config *o)
     int n;
     free(encode_prompt(&data.vocab, o->prompt, &n));                     /* complain of the prompt now, not after training */
     output_try(folder, name);
-    model_new(m, cell_of(o->cell, "--cell"), data.vocab.size, o->embedding, o->hidden, o->layers, (uint64_t)o->seed);
+    model_new(m, cell_named(o->cell, "--cell"), data.vocab.size, o->embedding, o->hidden, o->layers, (uint64_t)o->seed);
     Trainer trainer = trainer_new(m, data.train, o, o->steps);
     Curve curve = curve_open(o->out, (uint64_t)o->seed);
     printf("model     %s, %d layer%s of %d, embedding %d: %zu parameters; %ld steps of %d symbols\n", o->cell, m->layers,
@@ -1188,7 +1152,7 @@ int main(int argc, char **argv)
     Model model;
     Vocab vocab;
     cli_parse(&cli, argc, argv, &o);
-    cell_of(o.cell, "--cell");
+    cell_named(o.cell, "--cell");
     threads_start(o.threads);
     interrupt_catch();
 

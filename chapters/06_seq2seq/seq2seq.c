@@ -137,13 +137,6 @@ static void model_new(Model *m, const Plan *plan, const Task *task, uint64_t see
 
 static int hidden_of(const Model *m) { return m->Wo->value.rows; }
 
-static Var *zeros(int rows, int cols)
-{
-    Matrix m = tape_matrix(rows, cols);
-    mat_fill(m, 0);
-    return v_const(m);
-}
-
 /* The rows 0 … n-1 that hold a symbol, by their own number; PAD for the others. */
 static int *rows_of(const int *source, int n)
 {
@@ -157,7 +150,7 @@ typedef struct { Var *h[MOST_LAYERS], *c[MOST_LAYERS]; } State;         /* (B,H)
 static State encode(const Model *m, const Batch *batch, double dropout, Rng *rng)
 {
     State last = { .h = { NULL } };
-    Var *x = m->Es, *nothing = zeros(batch->B, hidden_of(m));
+    Var *x = m->Es, *nothing = v_zeros(batch->B, hidden_of(m));
     const int *index = batch->source;
     for (int l = 0; l < m->layers; l++) {
         const CellWeights *cell = &m->encoder[l];
