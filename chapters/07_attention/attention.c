@@ -52,11 +52,12 @@ typedef struct {
  *     Epanechnikov    K(d) = 1 - d²/w²  where |d| < w, else 0                   (1.3)
  *     Gaussian        K(d) = exp(-d² / 2w²)                                     (1.4)
  *
- * q is called the *query*, the kᵢ are the *keys* and the vᵢ the *values*. That is all there is to these three words. The weights
- * aᵢ are not negative and their sum is 1, so f(q) never leaves the range of the values.
+ * q is called the *query*, the kᵢ are the *keys* and the vᵢ the *values*. That is all there is to these three words. The
+ * weights aᵢ are not negative and their sum is 1, so f(q) never leaves the range of the values (where there is a key with
+ * any weight at all).
  *
- * Now look at the Gaussian in (1.1): aᵢ = exp(eᵢ) / Σ exp(eⱼ) with eᵢ = -(q - kᵢ)²/2w². It is a *softmax* of scores. And multiply the
- * square out:
+ * Now look at the Gaussian in (1.1): aᵢ = exp(eᵢ) / Σ exp(eⱼ) with eᵢ = -(q - kᵢ)²/2w². It is a *softmax* of scores. And
+ * multiply the square out:
  *
  *     eᵢ = (q kᵢ - kᵢ²/2) / w²  -  q²/2w²                                       (1.5)
  *
@@ -76,7 +77,8 @@ typedef struct {
  *
  * Do not read a ranking of kernels into the first three: a Gaussian of width 1 has weight far beyond 1, where the other two
  * have none, so it blurs more. kernels.png shows how much the width matters, and how little the shape. (The learned one is a
- * Gaussian; its error against the noisy points was what fell, not that against the curve, which it never saw.)              */
+ * Gaussian. What it made least is the error against the noisy points; the curve it has never seen, and a width of 0.281,
+ * somewhat short of the minimum, would have come nearer to it, with 0.0441. To do well on the sample is not yet to do well.)  */
 enum { POINTS = 50, GRID = 101, KERNELS = 4 };
 
 typedef struct { double k[POINTS], v[POINTS]; } Points;
@@ -211,14 +213,15 @@ static Var *score_additive(Var *q, Var *K, Var *va) { return v_matmul_nt(va, v_t
 /* ## 3. An encoder that keeps everything
  *
  * What should stand at a place of the source? The state after the letters up to there, said chapter 06; but to know that a
- * "dos" is the end of "veintidós" one has to know what comes before, and to know that it is the beginning of "doscientos"
+ * "dos" is the end of "cuarenta y dos" one has to know what comes before, and to know that it is the beginning of "doscientos"
  * what comes after. So there are two encoders, one that reads from the first letter to the last, and one from the last to the
  * first, and at each place both have their say:
  *
  *     →hₛ = cell(Es[xₛ], →hₛ₋₁)        ←hₛ = cell'(Es[xₛ], ←hₛ₊₁)                (3.1)   (S·B,H) each
  *     X   = [ →h | ←h ]                                                         (3.2)   (S·B,2H) the values
  *     K   = X Ua                                                                (3.3)   (S·B,A)  the keys, once for all steps
- *     s₀  = tanh([ →h_S | ←h_1 ] Ws + bs)                                       (3.4)   (B,H)    where the decoder begins
+ *     h₀  = tanh([ →h_S | ←h_1 ] Ws + bs)                                       (3.4)   (B,H)    where the decoder begins;
+ *                                                                                             an LSTM's c₀ is 0
  *
  * Chapter 05 called the bidirectional network a cheat, and there it was: it was asked for the next letter and could see it. Here
  * nothing is asked of the source. It is given.
@@ -323,9 +326,10 @@ static Var *attend(Decoder *d, Var *q)
 
 /* ### The same, fused
  *
- * A batch of 64 pairs and 60 symbols takes 3,840 rounds of that loop, of products so small that starting them costs more than
- * doing them. common/attention.h has three ops that go through the whole batch at once. They compute scores for the
- * padding too, since a matrix has no holes; so now there is a mask, and v_softmax gives what it masks a weight of exactly 0. With
+ * A batch of 64 pairs with 60 letters to write takes 3,840 rounds of that loop, of products so small that starting them
+ * costs more than doing them. common/attention.h has three ops that go through the whole batch at once. They compute scores
+ * for the padding too, since a matrix has no holes; so now there is a mask, and v_softmax gives what it masks a weight of
+ * exactly 0. With
  * -∞ for a score in place of a mask, as many programs do it, the same comes out; with a large negative number *nearly* the
  * same; with 0, which is a fair score, something plainly wrong that trains quite well.                                      */
 static Var *attend_fused(Decoder *d, Var *q)
@@ -382,9 +386,10 @@ static Var *decode(const void *model, const Batch *batch, double forcing, Rng *c
  *     additive    2.398094  2.398094            5.6e-9, where the largest is 0.093      9.9 and 5.8
  *     dot         2.397961  2.397961            3.7e-9, where the largest is 0.093      7.3 and 4.5
  *
- * They add up in another order, so the last bit may differ and no more. (The milliseconds are from a machine of two cores and
- * will be others on yours; the rest will not.) tests/test_attention.c holds the two equal in double precision as well. The numbers
- * of this chapter come from the fused way; `--fused 0` trains with section 2's functions, and you may rewrite those.        */
+ * They add up in another order, so the last bit may differ and no more. (The milliseconds are from a machine of two cores
+ * and will be others on yours; the rest will not.) tests/test_attention.c holds the two equal in double precision as well.
+ * The numbers of this chapter come from the fused way; `--fused 0` trains with section 2's functions, and you may rewrite
+ * those.                                                                                                                 */
 static Var *batch_loss(const Model *m, const Batch *batch)
 {
     int *said = tape_room((size_t)(batch->T * batch->B) * sizeof *said);
@@ -489,7 +494,7 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
 
 /* ## 6. Where it looked
  *
- * The weights are numbers in (0,1) that belong to a place of the source and a symbol of the answer. So one can print them. The
+ * The weights are numbers from 0 to 1 that belong to a place of the source and a symbol of the answer. So one can print them. The
  * default run, `--load out/07_attention/to_digits.safetensors --prompt "treinta y un mil novecientos nueve"`; the marks . : + * #
  * stand for weights from 0.05, 0.15, 0.3, 0.5 and 0.75 on:
  *
@@ -502,10 +507,11 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
  *         9                              +*
  *       end                                          ..
  *
- * Nobody told it what a word is, or that "treinta" is the 3. It looks at the "r" and "e" there, at the "un", and for the 9 of
- * the hundreds at "ve": not at the whole word but at what sets it apart. (The state at a letter has seen the letters on either side,
- * so one place can stand for a word.) The 0 of the tens is the most telling one: no word says it. The network looks at
- * the end of "novecientos", where a reader from the left would have found out that no "treinta" follows.
+ * Nobody told it what a word is, or that "treinta" is the 3. It looks at the "r" and "e" there, at the "un", and for the 9
+ * of the hundreds at "ve": not at the whole word but at what sets it apart. (The state at a letter has seen the letters on
+ * either side, so one place can stand for a word.) The 0 of the tens is the most telling one: no word says it. The network
+ * looks at the end of "novecientos", where the reading from the right has just come from "nueve" and knows that no
+ * "treinta" stands between.
  *
  * Be careful with such pictures. They show where the context came from, and not what was done with it; the state knows a lot as
  * well. That the end looks at nothing in particular says that it need not look.                                           */
@@ -578,8 +584,8 @@ static void write_look(FILE *f, const char *model, const Task *task, int example
  *     words to digits           83.7          99.9              99.9
  *     digits to words            0.0          99.8                 -
  *
- * and with `--seed 2` and `3`: 100.0 and 99.9 (additive), 100.0 and 99.9 (dot product), 99.7 and 99.8 (to words). After the first 500
- * of the 2,000 steps it is 99.9 already, in the top left corner of the new columns.
+ * and with `--seed 2` and `3`: 100.0 and 99.9 (additive), 100.0 and 99.9 (dot product), 99.7 and 99.8 (to words). After the
+ * first 500 of the 2,000 steps it is 99.9 already, in the top left corner of the new columns.
  *
  * The falling line of chapter 06 is flat now (length.png): there is no length in it any more. Whether the word that matters is 10
  * letters back or 60, the decoder reaches it in one step; and, which is why it is learned so quickly, the gradient comes back
@@ -801,15 +807,16 @@ int main(int argc, char **argv)
 /* ## What we simplified
  *
  * - One layer. The translators of 2015 and 2016 had four and more of them, and attention from the first to the last.
- * - Bahdanau et al. begin the decoder with the state of the reading from the right alone, and have a maxout layer before the output;
- *   Luong et al. ask with the new state hₜ, not with hₜ₋₁, and their plain dot product has no Wa and Ua. Section 2's two
- *   scores are theirs, in one and the same network.
+ * - Bahdanau et al. begin the decoder with the state of the reading from the right alone, and have a maxout layer before
+ *   the output; Luong et al. ask with the new state hₜ, not with hₜ₋₁, and their plain dot product has no Wa and Ua.
+ *   Section 2's two scores are theirs, in one and the same network.
  * - The scores of the dot product are not scaled. With A = 32 they need not be; chapter 08 says when they must.
  * - Greedy answers only. Chapter 06's beams would work as they are, a row of X and K for each.
  *
  * ## What to remember
  *
- * - Attention is a weighted average, and a softmax of scores says with which weights: kernel regression with a kernel that is learned.
+ * - Attention is a weighted average, and a softmax of scores says with which weights: kernel regression with a kernel that
+ *   is learned.
  * - Query: what is asked. Keys: what it is compared with. Values: what is handed back.
  * - It makes every place one step away, forward for what is known and backward for the gradient. So there is no bottleneck.
  * - Padding gets a weight of exactly 0, not a small one.
@@ -817,15 +824,15 @@ int main(int argc, char **argv)
  *
  * ## References
  *
- * - E. A. Nadaraya, "On estimating regression", Theory of Probability and its Applications 9, 1964; G. S. Watson, "Smooth regression
- *   analysis", Sankhyā A 26, 1964. (1.1).
+ * - E. A. Nadaraya, "On estimating regression", Theory of Probability and its Applications 9, 1964; G. S. Watson, "Smooth
+ *   regression analysis", Sankhyā A 26, 1964. (1.1).
  * - V. A. Epanechnikov, "Non-parametric estimation of a multivariate probability density", Theory of Probability and its
  *   Applications 14, 1969. (1.3).
- * - D. Bahdanau, K. Cho, Y. Bengio, "Neural machine translation by jointly learning to align and translate", ICLR 2015. (2.2), and
- *   the picture of weights.
+ * - D. Bahdanau, K. Cho, Y. Bengio, "Neural machine translation by jointly learning to align and translate", ICLR 2015.
+ *   (2.2), and the picture of weights.
  * - M.-T. Luong, H. Pham, C. D. Manning, "Effective approaches to attention-based neural machine translation", EMNLP 2015. (2.1).
  * - M. Schuster, K. K. Paliwal, "Bidirectional recurrent neural networks", IEEE Transactions on Signal Processing 45, 1997.
- * - A. Zhang, Z. Lipton, M. Li, A. Smola, "Dive into deep learning", Cambridge University Press 2023, chapter 11: attention by way
- *   of kernels.
+ * - A. Zhang, Z. Lipton, M. Li, A. Smola, "Dive into deep learning", Cambridge University Press 2023, chapter 11: attention
+ *   by way of kernels.
  * - S. Jain, B. C. Wallace, "Attention is not explanation", NAACL 2019. Why to be careful with pictures of weights.
  * - D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.                                             */
