@@ -23,13 +23,14 @@ static void format_value(char *room, size_t size, const Option *o, const void *c
     switch (o->kind) {
     case OPTION_INT:  snprintf(room, size, "%d", *(const int *)at); break;
     case OPTION_REAL: snprintf(room, size, "%g", *(const double *)at); break;
-    case OPTION_TEXT: snprintf(room, size, "%s", *(const char *const *)at ? *(const char *const *)at : "-"); break;
+    case OPTION_TEXT:
+    case OPTION_CHOICE: snprintf(room, size, "%s", *(const char *const *)at ? *(const char *const *)at : "-"); break;
     }
 }
 
 static void print_option(const Cli *cli, const Option *o)
 {
-    static const char *const argument[] = { " N", " X", " TEXT" };
+    static const char *const argument[] = { " N", " X", " TEXT", " TEXT" };
     char left[48], value[PRESETS][64];
     snprintf(left, sizeof left, "--%s%s", o->name, argument[o->kind]);
     for (int i = 0; i < PRESETS; i++) format_value(value[i], sizeof value[i], o, cli->presets[i]);
@@ -55,12 +56,24 @@ static void check_range(const Option *o, const char *text, double x)
     if (x < o->low || x > o->high) die("--%s %s: expected a number from %g to %g", o->name, text, o->low, o->high);
 }
 
+static void check_choice(const Option *o, const char *text)
+{
+    size_t all = strcspn(o->help, ":"), n = strlen(text);
+    for (const char *word = o->help; word < o->help + all; word += strspn(word, ", ")) {
+        size_t letters = strcspn(word, ", :");
+        if (letters == n && memcmp(word, text, n) == 0 && strcmp(text, "or") != 0) return;
+        word += letters;
+    }
+    die("--%s '%s': expected %.*s", o->name, text, (int)all, o->help);
+}
+
 static void set_value(const Option *o, const char *text, void *at)
 {
     char *end = NULL;
     errno = 0;
-    if (o->kind == OPTION_TEXT) {
+    if (o->kind == OPTION_TEXT || o->kind == OPTION_CHOICE) {
         if (!*text) die("--%s: expected a text, got none", o->name);
+        if (o->kind == OPTION_CHOICE) check_choice(o, text);
         *(const char **)at = text;
     } else if (o->kind == OPTION_INT) {
         long x = strtol(text, &end, 10);

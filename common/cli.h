@@ -10,14 +10,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT } OptionKind;
+typedef enum { OPTION_INT, OPTION_REAL, OPTION_TEXT, OPTION_CHOICE } OptionKind;
 
 typedef struct {
     const char *name;                      /* "hidden" for --hidden */
     OptionKind kind;
     size_t at;                             /* offsetof(Config, hidden): int, double or const char *         */
     double low, high;                      /* the range that is allowed, ends included; for numbers     */
-    const char *help;                      /* one line */
+    const char *help;                      /* one line; that of a choice begins with what can be chosen, up to a colon or
+                                              its end: "rnn, gru or lstm: the cell" */
 } Option;
 
 enum { PRESETS = 3 };                      /* quick, default, reference */

@@ -970,9 +970,6 @@ static void test_other_checkpoints(void)
 static void test_bad_texts(void)
 {
     static const struct { const char *word; size_t at; } bad[] = {
-        { "--part", offsetof(Config, part) },
-        { "--task", offsetof(Config, task) },
-        { "--cell", offsetof(Config, cell) },
         { "--started", offsetof(Config, started) },
         { "--load", offsetof(Config, prompt) },
     };

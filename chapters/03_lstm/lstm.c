@@ -949,7 +949,7 @@ static void letters(const Data *d, const Config *o)
 /* ## 8. The run                                                                                                          */
 static const Option options[] = {
     OPTIONS_FOR_ALL(Config),
-    { "part", OPTION_TEXT, offsetof(Config, part), 0, 0, "gates, recall, series, letters, or all of them" },
+    { "part", OPTION_CHOICE, offsetof(Config, part), 0, 0, "gates, recall, series, letters or all: what to run" },
     { "lag", OPTION_INT, offsetof(Config, lag), 1, MOST_STEPS - 1, "recall: the longest lag" },
     { "recall-steps", OPTION_INT, offsetof(Config, recall_steps), 1, 1e6, "recall: steps of training at most, for each lag" },
     { "recall-hidden", OPTION_INT, offsetof(Config, recall_hidden), 1, 4096, "recall: numbers in the state" },
@@ -1003,8 +1003,6 @@ int main(int argc, char **argv)
     Config o;
     Data data = { 0 };
     cli_parse(&cli, argc, argv, &o);
-    if (!wanted(&o, "gates") && !wanted(&o, "recall") && !wanted(&o, "series") && !wanted(&o, "letters"))
-        die("--part '%s': expected gates, recall, series, letters or all", o.part);
     if (o.batch > o.train) die("--batch %d: expected at most --train, which is %d", o.batch, o.train);
     if (wanted(&o, "letters")) data = data_open(&o);
     threads_start(o.threads);

@@ -936,7 +936,7 @@ static void write_samples(const League *g, const Data *d, const Config *o)
 static const Option options[] = {
     OPTIONS_FOR_ALL(Config),
     { "corpus", OPTION_TEXT, offsetof(Config, corpus), 0, 0, "UTF-8 text to read; else $QUIJOTE, data/quijote.txt, the pastiche" },
-    { "cell", OPTION_TEXT, offsetof(Config, cell), 0, 0, "rnn, lstm, gru or gru_after: train this one alone; else the league" },
+    { "cell", OPTION_CHOICE, offsetof(Config, cell), 0, 0, "rnn, lstm, gru or gru_after: train this one alone; else the league" },
     { "epochs", OPTION_INT, offsetof(Config, epochs), 1, 1e6, "times that every training window is shown" },
     { "batch", OPTION_INT, offsetof(Config, batch), 1, 65536, "windows a step, B" },
     { "window", OPTION_INT, offsetof(Config, window), 1, 1024, "symbols a window, T" },
@@ -968,9 +968,6 @@ static const Cli cli = {
 
 static void check_config(const Config *o)
 {
-    int found = !o->cell;
-    for (int c = 0; c < CELLS && !found; c++) found = strcmp(o->cell, cells[c].name) == 0;
-    if (!found) die("--cell %s: expected rnn, lstm, gru or gru_after", o->cell);
     if (o->batch > o->train) die("--batch %d: expected at most --train, which is %d", o->batch, o->train);
 }
 

@@ -1105,7 +1105,7 @@ static const Option options[] = {
     { "save", OPTION_TEXT, offsetof(Config, save), 0, 0, "file for the trained model; else model.safetensors in --out" },
     { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "a saved model: do not train, only write" },
     { "resume", OPTION_TEXT, offsetof(Config, resume), 0, 0, "a checkpoint.safetensors of this very run: go on from there" },
-    { "cell", OPTION_TEXT, offsetof(Config, cell), 0, 0, "rnn, gru or lstm" },
+    { "cell", OPTION_CHOICE, offsetof(Config, cell), 0, 0, "rnn, gru or lstm" },
     { "layers", OPTION_INT, offsetof(Config, layers), 1, MOST_LAYERS, "layers, one above the other" },
     { "hidden", OPTION_INT, offsetof(Config, hidden), 1, 4096, "width of the state, H" },
     { "embedding", OPTION_INT, offsetof(Config, embedding), 1, 4096, "width of an embedding, D" },
@@ -1152,7 +1152,6 @@ int main(int argc, char **argv)
     Model model;
     Vocab vocab;
     cli_parse(&cli, argc, argv, &o);
-    cell_named(o.cell, "--cell");
     threads_start(o.threads);
     interrupt_catch();
 

@@ -773,13 +773,13 @@ static void show_forcing(const Config *o, FILE *timing)
 /* ## 10. The run                                                                                                          */
 static const Option options[] = {
     OPTIONS_FOR_ALL(Config),
-    { "part", OPTION_TEXT, offsetof(Config, part), 0, 0, "copy, branches, numbers, forcing, or all of them" },
+    { "part", OPTION_CHOICE, offsetof(Config, part), 0, 0, "copy, branches, numbers, forcing or all: what to run" },
     { "copy-steps", OPTION_INT, offsetof(Config, copy_steps), 1, 1e7, "copy: steps of training; branches: half of them" },
     { "copy-low", OPTION_REAL, offsetof(Config, copy_low), 0, 1, "copy: learning rate at the end, as a part of 0.005" },
     { "started", OPTION_TEXT, offsetof(Config, started), 0, 0, "branches: the first digits of a sequence to go on with" },
     { "forcing-steps", OPTION_INT, offsetof(Config, forcing_steps), 1, 1e7, "forcing: steps of training for each way" },
-    { "task", OPTION_TEXT, offsetof(Config, task), 0, 0, "numbers: to_digits, to_words or both" },
-    { "cell", OPTION_TEXT, offsetof(Config, cell), 0, 0, "numbers: rnn, gru or lstm" },
+    { "task", OPTION_CHOICE, offsetof(Config, task), 0, 0, "to_digits, to_words or both: of the numbers" },
+    { "cell", OPTION_CHOICE, offsetof(Config, cell), 0, 0, "rnn, gru or lstm: of the numbers" },
     { "layers", OPTION_INT, offsetof(Config, layers), 1, MOST_LAYERS, "numbers: layers of encoder and decoder" },
     { "hidden", OPTION_INT, offsetof(Config, hidden), 1, 2048, "numbers: width of the state, H" },
     { "widths", OPTION_INT, offsetof(Config, widths), 0, 1, "numbers: 1: half and twice that width as well" },
@@ -816,22 +816,11 @@ static const Cli cli = {
     .presets = { &quick, &usual, &reference }, .size = sizeof(Config),
 };
 
-static bool among(const char *text, const char *const *word)
-{
-    while (*word && strcmp(*word, text) != 0) word++;
-    return *word != NULL;
-}
-
 /* Complains now of what a part would complain of when it is reached, after others have trained and written their files. */
 static void check_texts(const Config *o)
 {
-    static const char *const parts[] = { "copy", "branches", "numbers", "forcing", "all", NULL };
-    static const char *const directions[] = { "to_digits", "to_words", "both", NULL };
     Task digits = task_copy(1, SEQUENCE);
-    if (!among(o->part, parts)) die("--part '%s': expected copy, branches, numbers, forcing or all", o->part);
-    if (!among(o->task, directions)) die("--task '%s': expected to_digits, to_words or both", o->task);
     if (!o->load && *o->prompt) die("--prompt '%s': expected --load FILE as well, to say which network is to answer", o->prompt);
-    cell_named(o->cell, "--cell");
     started_pair(&digits, o->started);
     task_free(&digits);
 }

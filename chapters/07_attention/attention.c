@@ -710,12 +710,12 @@ static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
 /* ## 8. The run                                                                                                           */
 static const Option options[] = {
     OPTIONS_FOR_ALL(Config),
-    { "part", OPTION_TEXT, offsetof(Config, part), 0, 0, "kernels, fused, copy, numbers, or all of them" },
+    { "part", OPTION_CHOICE, offsetof(Config, part), 0, 0, "kernels, fused, copy, numbers or all: what to run" },
     { "copy-steps", OPTION_INT, offsetof(Config, copy_steps), 1, 1e7, "copy: steps of training" },
-    { "task", OPTION_TEXT, offsetof(Config, task), 0, 0, "numbers: to_digits, to_words or both" },
-    { "score", OPTION_TEXT, offsetof(Config, score), 0, 0, "numbers: additive, dot or both (to_words then with additive alone)" },
+    { "task", OPTION_CHOICE, offsetof(Config, task), 0, 0, "to_digits, to_words or both: of the numbers" },
+    { "score", OPTION_CHOICE, offsetof(Config, score), 0, 0, "additive, dot or both: of the numbers; with both, to_words is additive" },
     { "fused", OPTION_INT, offsetof(Config, fused), 0, 1, "1: train with the ops of common/attention.h, 0: with section 2's" },
-    { "cell", OPTION_TEXT, offsetof(Config, cell), 0, 0, "numbers: rnn, gru or lstm" },
+    { "cell", OPTION_CHOICE, offsetof(Config, cell), 0, 0, "rnn, gru or lstm: of the numbers" },
     { "hidden", OPTION_INT, offsetof(Config, hidden), 1, 2048, "numbers: width of a state, H" },
     { "embedding", OPTION_INT, offsetof(Config, embedding), 1, 4096, "numbers: width of an embedding, D" },
     { "steps", OPTION_INT, offsetof(Config, steps), 1, 1e7, "numbers: steps of training" },
@@ -741,23 +741,9 @@ static const Cli cli = {
     .presets = { &quick, &usual, &reference }, .size = sizeof(Config),
 };
 
-static bool among(const char *text, const char *const *word)
+static void check_prompt(const Config *o)
 {
-    while (*word && strcmp(*word, text) != 0) word++;
-    return *word != NULL;
-}
-
-/* Complains now of what a part would complain of when it is reached, after others have trained and written their files. */
-static void check_texts(const Config *o)
-{
-    static const char *const parts[] = { "kernels", "fused", "copy", "numbers", "all", NULL };
-    static const char *const directions[] = { "to_digits", "to_words", "both", NULL };
-    static const char *const scores[] = { "additive", "dot", "both", NULL };
-    if (!among(o->part, parts)) die("--part '%s': expected kernels, fused, copy, numbers or all", o->part);
-    if (!among(o->task, directions)) die("--task '%s': expected to_digits, to_words or both", o->task);
-    if (!among(o->score, scores)) die("--score '%s': expected additive, dot or both", o->score);
     if (!o->load && *o->prompt) die("--prompt '%s': expected --load FILE as well, to say which network is to answer", o->prompt);
-    cell_named(o->cell, "--cell");
 }
 
 static bool wanted(const Config *o, const char *part) { return either(o->part, "all", part) && !interrupted(); }
@@ -794,7 +780,7 @@ int main(int argc, char **argv)
 {
     Config o;
     cli_parse(&cli, argc, argv, &o);
-    check_texts(&o);
+    check_prompt(&o);
     threads_start(o.threads);
     interrupt_catch();
     if (o.load) answer_prompt(&o);
