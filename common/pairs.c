@@ -220,12 +220,13 @@ bool score_add(Score *score, const Pair *pair, const Answer *answer)
 double score_symbols(const Score *s) { return s->symbols ? (double)s->right / (double)s->symbols : 0; }
 double score_exact(const Score *s)   { return s->pairs ? (double)s->exact / (double)s->pairs : 0; }
 
-void lengths_write(FILE *f, const char *model, const Task *task, int hidden, const Pair *pair, const Answer *answer, int n, int width)
+void lengths_write(FILE *f, const char *model, const Task *task, int hidden, const Pair *pair, const Answer *answer, int n,
+                   Side side, int width)
 {
     Score score[MOST_PAIR + 1] = { { 0 } };
     long total[MOST_PAIR + 1] = { 0 };
     for (int i = 0; i < n; i++) {
-        int length = most(pair[i].n, pair[i].m);
+        int length = side == LONGER ? most(pair[i].n, pair[i].m) : least(pair[i].n, pair[i].m);
         score_add(&score[length / width], &pair[i], &answer[i]);
         total[length / width] += length;
     }

@@ -94,9 +94,12 @@ bool score_add(Score *score, const Pair *pair, const Answer *answer);
 double score_symbols(const Score *s);      /* right / symbols, 0 of nothing */
 double score_exact(const Score *s);        /* exact / pairs, 0 of nothing   */
 
-/* Rows of length.csv, "model,task,hidden,length,pairs,exact": pairs by their length, that of the longer side, `width` lengths
- * a row. length is the mean of those in the row, exact the share of exact answers.                                         */
-void lengths_write(FILE *f, const char *model, const Task *task, int hidden, const Pair *pair, const Answer *answer, int n, int width);
+/* Rows of length.csv and digits.csv, "model,task,hidden,length,pairs,exact": pairs by the length of their longer side (of a
+ * number, its letters) or of the shorter one (its digits), `width` lengths a row. length is the mean of those in the row, exact
+ * the share of exact answers.                                                                                              */
+typedef enum { LONGER, SHORTER } Side;
+void lengths_write(FILE *f, const char *model, const Task *task, int hidden, const Pair *pair, const Answer *answer, int n,
+                   Side side, int width);
 
 /* Rows of predictions.csv, "model,task,source,target,answer,exact", exact 0 or 1.                                         */
 void predictions_write(FILE *f, const char *model, const Task *task, const Pair *pair, const Answer *answer, int n);

@@ -18,6 +18,7 @@ beside it: out/01_rnn_scratch/curve.csv gives curve.png and curve.svg there.
     shares.csv        the share of a gradient that arrives, against the lag
     accuracy.csv      answers that are right during training, a panel a task
     length.csv        the same against the source's length; chapter 07's together
+    digits.csv        the same by the digits of the number
                       with chapter 06's, where that lies in the folder beside it
     forcing.csv       a decoder told the right symbols and one left to its own
     branches.csv      what a decoder may say next, after a begun answer
@@ -1026,10 +1027,12 @@ def draw_accuracy(path: Path) -> Figure:
 
 
 # ---------------------------------------------------------------------------
-# length.csv: what share of the answers is right, by the length of the source
+# length.csv and digits.csv: what share of the answers is right, by the length
+# of the words or by the digits of the number
 
 LENGTH_COLUMNS = {"model": name, "task": name, "hidden": amount, "length": amount,
                   "pairs": amount, "exact": share}
+LENGTH_LABELS = {"length": "length in characters", "digits": "digits of the number"}
 FEWEST_PAIRS = 10           # a share of fewer says nothing
 WIDTH_LOOKS = (             # from the widest network: dashes, line, filled or not
     ("-", 1.7, True), ((0, (4, 1.8)), 1.1, False), ((0, (1, 1.3)), 1.1, False),
@@ -1058,7 +1061,7 @@ def draw_length(path: Path) -> Figure:
         panel.set_title(task_title(task), loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(9 // len(tasks) + 1, steps=ROUND))
     panels[0].set_ylabel("exact match")
-    label_below(panels, "length in characters")
+    label_below(panels, LENGTH_LABELS[path.stem])
     write_length_legend(figure, lines, list(looks))
     write_title(figure, path, " and ".join(distinct(row["model"] for row in earlier))
                 + ": from chapter 06" if earlier else "")
@@ -1422,6 +1425,7 @@ FORMS = {
     "kernels": draw_kernels,
     "league": draw_league,
     "length": draw_length,
+    "digits": draw_length,
     "normality": draw_normality,
     "predictions": draw_predictions,
     "randomized": draw_randomized,

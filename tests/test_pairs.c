@@ -604,7 +604,7 @@ static void test_csv(void)
     }
     for (int width = 1; width <= 5; width += 2) {
         FILE *f = open_memstream(&text, &size);
-        lengths_write(f, "attention", &task, 64, pair, answer, WRITTEN, width);
+        lengths_write(f, "attention", &task, 64, pair, answer, WRITTEN, LONGER, width);
         fclose(f);
         expect_text("lengths", text, width == 1 ? "attention,to_digits,64,3,1,0\nattention,to_digits,64,4,1,0\n"
                                                   "attention,to_digits,64,10,2,0.5\nattention,to_digits,64,13,1,1\n" :
@@ -634,7 +634,7 @@ static void test_csv_of_the_longest(void)
     char *text = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&text, &size);
-    lengths_write(f, "rnn", &task, 8, &longest, &none, 1, 1);
+    lengths_write(f, "rnn", &task, 8, &longest, &none, 1, LONGER, 1);
     fclose(f);
     expect_text("lengths", text, "rnn,copy,8,96,1,0\n");
     free(text);

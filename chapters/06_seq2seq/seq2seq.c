@@ -13,7 +13,7 @@
  *     run        make chapter-06                                        less than a minute on two cores
  *                make chapter-06 ARGS='--part copy'                     one part alone: copy, branches, numbers or forcing
  *     again      build/06_seq2seq --load out/06_seq2seq/to_digits.safetensors --prompt "doscientos tres mil cuatro"
- *     writes     out/06_seq2seq/curve.csv, accuracy.csv, length.csv, beam.csv, forcing.csv, branches.csv, predictions.csv,
+ *     writes     out/06_seq2seq/curve.csv, accuracy.csv, length.csv, digits.csv, beam.csv, forcing.csv, branches.csv, predictions.csv,
  *                samples.txt, timing.csv, to_digits.safetensors, to_words.safetensors
  *     look at    out/06_seq2seq/length.png: exact answers against the length of the number, a line for each width of the state
  *
@@ -679,7 +679,7 @@ static void write_samples(FILE *f, const Task *task, const Trial *t)
     }
 }
 
-typedef struct { Curve curve; Output *length, *predictions, *beam, *samples; FILE *accuracy, *timing; } NumberFiles;
+typedef struct { Curve curve; Output *length, *digits, *predictions, *beam, *samples; FILE *accuracy, *timing; } NumberFiles;
 
 /* One width of one task. The network of the width that was asked for is saved, and its answers are written out. */
 static void show_width(const Task *task, int hidden, const Config *o, NumberFiles *files)
@@ -690,7 +690,8 @@ static void show_width(const Task *task, int hidden, const Config *o, NumberFile
     Model m;
     trial.curve = chosen ? &files->curve : NULL, trial.accuracy = chosen ? files->accuracy : NULL, trial.timing = files->timing;
     learn(&m, &plan, &trial, o);
-    lengths_write(output_file(files->length), "seq2seq", task, hidden, trial.test, trial.answer, trial.tests, 6);
+    lengths_write(output_file(files->length), "seq2seq", task, hidden, trial.test, trial.answer, trial.tests, LONGER, 6);
+    lengths_write(output_file(files->digits), "seq2seq", task, hidden, trial.test, trial.answer, trial.tests, SHORTER, 1);
     if (chosen) {
         predictions_write(output_file(files->predictions), "seq2seq", task, trial.test, trial.answer, trial.tests);
         model_save(&m, task, o->out, digits ? "to_digits.safetensors" : "to_words.safetensors");
@@ -704,9 +705,11 @@ static void show_width(const Task *task, int hidden, const Config *o, NumberFile
 static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
 {
     NumberFiles f = { .curve = curve_open(o->out, (uint64_t)o->seed), .length = output_open(o->out, "length.csv"),
+                      .digits = output_open(o->out, "digits.csv"),
                       .predictions = output_open(o->out, "predictions.csv"), .beam = output_open(o->out, "beam.csv"),
                       .samples = output_open(o->out, "samples.txt"), .accuracy = accuracy, .timing = timing };
     fputs("model,task,hidden,length,pairs,exact\n", output_file(f.length));
+    fputs("model,task,hidden,length,pairs,exact\n", output_file(f.digits));
     fputs("model,task,source,target,answer,exact\n", output_file(f.predictions));
     fputs("task,width,pairs,log_probability,exact\n", output_file(f.beam));
     for (int t = 0; t < 2; t++) {
@@ -720,7 +723,7 @@ static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
         task_free(&task);
     }
     curve_close(&f.curve);
-    output_close(f.length), output_close(f.predictions), output_close(f.beam), output_close(f.samples);
+    output_close(f.length), output_close(f.digits), output_close(f.predictions), output_close(f.beam), output_close(f.samples);
 }
 
 /* ## 9. Is it better to be told the truth?

@@ -13,7 +13,7 @@
  *     run        make chapter-07                                        less than a minute on two cores
  *                make chapter-07 ARGS='--part kernels'                  one part alone: kernels, fused, copy or numbers
  *     again      build/07_attention --load out/07_attention/to_digits.safetensors --prompt "doscientos tres mil cuatro"
- *     writes     out/07_attention/kernels.csv, curve.csv, accuracy.csv, length.csv, predictions.csv, attention.csv, samples.txt,
+ *     writes     out/07_attention/kernels.csv, curve.csv, accuracy.csv, length.csv, digits.csv, predictions.csv, attention.csv, samples.txt,
  *                timing.csv, to_digits.safetensors, to_words.safetensors
  *     look at    out/07_attention/length.png: chapter 06's falling line, if you have run it, and the one of this chapter
  *                out/07_attention/attention.png: which letters each digit looked at
@@ -642,7 +642,7 @@ static void model_load(Model *m, Task *task, const char *path)
     checkpoint_free(&c);
 }
 
-typedef struct { Curve curve; Output *length, *predictions, *attention, *samples; FILE *accuracy, *timing; } NumberFiles;
+typedef struct { Curve curve; Output *length, *digits, *predictions, *attention, *samples; FILE *accuracy, *timing; } NumberFiles;
 
 /* Four sources, short and long; of the words only two, which are drawn tall. */
 static void write_looks(const Model *m, const char *name, const Task *task, NumberFiles *files)
@@ -672,7 +672,8 @@ static void show_task(const Task *task, bool dot, const Config *o, NumberFiles *
     trial.curve = digits || strcmp(o->task, "to_words") == 0 ? &files->curve : NULL;   /* of one task: no row says of which */
     trial.accuracy = files->accuracy, trial.timing = files->timing;
     trial_train(&trial, &net, &training, (uint64_t)o->seed);
-    lengths_write(output_file(files->length), trial.model, task, o->hidden, trial.test, trial.answer, trial.tests, 6);
+    lengths_write(output_file(files->length), trial.model, task, o->hidden, trial.test, trial.answer, trial.tests, LONGER, 6);
+    lengths_write(output_file(files->digits), trial.model, task, o->hidden, trial.test, trial.answer, trial.tests, SHORTER, 1);
     predictions_write(output_file(files->predictions), trial.model, task, trial.test, trial.answer, trial.tests);
     if (!dot || strcmp(o->score, "dot") == 0) {
         write_looks(&m, digits ? "to_digits" : "to_words", task, files);
@@ -689,10 +690,12 @@ static bool either(const char *asked, const char *all, const char *this)
 
 static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
 {
-    NumberFiles f = { curve_open(o->out, (uint64_t)o->seed), output_open(o->out, "length.csv"),
-                      output_open(o->out, "predictions.csv"), output_open(o->out, "attention.csv"),
-                      output_open(o->out, "samples.txt"), accuracy, timing };
+    NumberFiles f = { .curve = curve_open(o->out, (uint64_t)o->seed), .length = output_open(o->out, "length.csv"),
+                      .digits = output_open(o->out, "digits.csv"), .predictions = output_open(o->out, "predictions.csv"),
+                      .attention = output_open(o->out, "attention.csv"), .samples = output_open(o->out, "samples.txt"),
+                      .accuracy = accuracy, .timing = timing };
     fputs("model,task,hidden,length,pairs,exact\n", output_file(f.length));
+    fputs("model,task,hidden,length,pairs,exact\n", output_file(f.digits));
     fputs("model,task,source,target,answer,exact\n", output_file(f.predictions));
     fputs("model,example,row,output,column,input,weight\n", output_file(f.attention));
     for (int t = 0; t < 2; t++) {
@@ -704,7 +707,7 @@ static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
         task_free(&task);
     }
     curve_close(&f.curve);
-    output_close(f.length), output_close(f.predictions), output_close(f.attention), output_close(f.samples);
+    output_close(f.length), output_close(f.digits), output_close(f.predictions), output_close(f.attention), output_close(f.samples);
 }
 
 /* ## 8. The run                                                                                                           */
