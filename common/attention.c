@@ -38,7 +38,8 @@ static Var *score_push(const char *op, const char *where, Var *const *in, int op
 {
     Var *q = in[0], *K = in[1];
     int B = q->value.rows;
-    CHECK_AT(where, B > 0 && K->value.rows % B == 0 && K->value.cols == q->value.cols, "%s: q (%d,%d), K (%d,%d)", op, SHAPE(q), SHAPE(K));
+    CHECK_AT(where, B > 0 && K->value.rows % B == 0 && K->value.cols == q->value.cols, "%s: q (%d,%d), K (%d,%d)", op,
+             SHAPE(q), SHAPE(K));
     return tape_push(op, where, in, operands, B, K->value.rows / B, back);
 }
 
@@ -79,7 +80,7 @@ Var *(v_score_dot)(const char *where, Var *q, Var *K)
     return y;
 }
 
-/* ---- additive: rows s·B + b of kept have the tanh; row S·B + b is room, and then what sequence b adds to dva ----------------- */
+/* ---- additive: row s·B + b of kept has the tanh; row S·B + b is room, and then what sequence b adds to dva ------------- */
 
 static void additive_rows(int begin, int end, void *arg)
 {
@@ -124,7 +125,8 @@ static void additive_back(Var *y)
 
 Var *(v_score_additive)(const char *where, Var *q, Var *K, Var *va)
 {
-    CHECK_AT(where, va->value.rows == 1 && va->value.cols == q->value.cols, "score_additive: q (%d,%d), va (%d,%d)", SHAPE(q), SHAPE(va));
+    CHECK_AT(where, va->value.rows == 1 && va->value.cols == q->value.cols, "score_additive: q (%d,%d), va (%d,%d)",
+             SHAPE(q), SHAPE(va));
     Var *y = score_push("score_additive", where, (Var *[]){ q, K, va }, 3, additive_back);
     y->kept = tape_matrix(K->value.rows + q->value.rows, q->value.cols);
     over_sequences(additive_rows, y);
@@ -163,7 +165,8 @@ static void context_back(Var *y)
 
 Var *(v_context)(const char *where, Var *A, Var *X)
 {
-    CHECK_AT(where, X->value.rows == A->value.rows * A->value.cols, "context: A (%d,%d), X (%d,%d)", SHAPE(A), SHAPE(X));
+    CHECK_AT(where, A->value.rows > 0 && X->value.rows == A->value.rows * A->value.cols, "context: A (%d,%d), X (%d,%d)",
+             SHAPE(A), SHAPE(X));
     Var *y = tape_push("context", where, (Var *[]){ A, X }, 2, A->value.rows, X->value.cols, context_back);
     over_sequences(context_rows, y);
     return y;

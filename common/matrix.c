@@ -38,8 +38,9 @@ Matrix mat_rows(Matrix m, int first, int count) { return mat_every(m, first, 1, 
 
 Matrix mat_every(Matrix m, int first, int step, int count)
 {
-    int last = first + (count - 1) * step;
-    CHECK(first >= 0 && step >= 1 && count >= 0 && last < m.rows, "rows %d to %d of (%d,%d)", first, last + 1, m.rows, m.cols);
+    long last = first + (count - 1L) * step;                             /* long: an int could overflow */
+    CHECK(first >= 0 && first <= m.rows && step >= 1 && count >= 0 && last < m.rows, "rows %d to %ld of (%d,%d)", first, last + 1,
+          m.rows, m.cols);
     return (Matrix){ .rows = count, .cols = m.cols, .stride = step * m.stride, .at = mat_row(m, first) };
 }
 

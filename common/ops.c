@@ -166,9 +166,10 @@ Var *(v_add_bias)(const char *where, Var *A, Var *b)
 
 static Var *view(const char *op, const char *where, Var *A, int row, int step, int rows, int col, int cols)
 {
-    int last = row + (rows - 1) * step;
-    CHECK_AT(where, row >= 0 && rows >= 0 && step >= 1 && last < A->value.rows && col >= 0 && cols >= 0 && col + cols <= A->value.cols,
-             "%s: rows %d to %d, columns %d to %d of (%d,%d)", op, row, last + 1, col, col + cols, SHAPE(A));
+    long last = row + (rows - 1L) * step;
+    bool inside = row >= 0 && row <= A->value.rows && rows >= 0 && step >= 1 && last < A->value.rows;
+    CHECK_AT(where, inside && col >= 0 && cols >= 0 && col <= A->value.cols - cols,
+             "%s: rows %d to %ld, columns %d to %d of (%d,%d)", op, row, last + 1, col, col + cols, SHAPE(A));
     Var *y = tape_push(op, where, ONE(A), 0, 0, NULL);
     y->value = mat_cols(mat_every(A->value, row, step, rows), col, cols);
     y->parent = A;

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int least(int a, int b) { return a < b ? a : b; }
-static int most(int a, int b)  { return a > b ? a : b; }
+static int smaller(int a, int b) { return a < b ? a : b; }
+static int larger(int a, int b)  { return a > b ? a : b; }
 
 void pair_truncate(Pair *pair, int n, int m)
 {
     pair->open = pair->open || m < pair->m;
-    pair->n = least(pair->n, n);
-    pair->m = least(pair->m, m);
+    pair->n = smaller(pair->n, n);
+    pair->m = smaller(pair->m, m);
 }
 
 /* ---- symbols -------------------------------------------------------------------------------------------------------- */
@@ -113,7 +113,8 @@ static void draw_to_words(const Task *task, Rng *rng, Split split, Pair *pair)
 
 Task task_copy(int shortest, int longest)
 {
-    CHECK(shortest >= 1 && longest >= 3 && longest >= shortest && longest < MOST_PAIR, "copies of %d to %d digits", shortest, longest);
+    CHECK(shortest >= 1 && longest >= 3 && longest >= shortest && longest < MOST_PAIR, "copies of %d to %d digits", shortest,
+          longest);
     return (Task){ .name = "copy", .source = vocab_of(DIGITS), .target = vocab_of(DIGITS), .draw = draw_copy,
                    .shortest = shortest, .longest = longest };
 }
@@ -133,6 +134,14 @@ Task task_to_digits(void)
 Task task_to_words(void)
 {
     return (Task){ .name = "to_words", .source = vocab_of(DIGITS), .target = vocab_of(LETTERS), .draw = draw_to_words };
+}
+
+bool task_named(const char *name, Task *task)
+{
+    bool digits = strcmp(name, "to_digits") == 0, words = strcmp(name, "to_words") == 0;
+    if (digits) *task = task_to_digits();
+    if (words) *task = task_to_words();
+    return digits || words;
 }
 
 void task_free(Task *task)
@@ -167,8 +176,8 @@ Batch batch_of(const Pair *pair, int B, const Task *task)
 {
     Batch batch = { .B = B, .pair = pair, .eos = task->target.size, .bos = task->target.size + 1 };
     for (int b = 0; b < B; b++) {
-        batch.S = most(batch.S, pair[b].n);
-        batch.T = most(batch.T, pair[b].m + !pair[b].open);
+        batch.S = larger(batch.S, pair[b].n);
+        batch.T = larger(batch.T, pair[b].m + !pair[b].open);
     }
     int S = batch.S, T = batch.T;
     batch.source = ints(S, B), batch.input = ints(T, B), batch.target = ints(T, B);
@@ -191,7 +200,8 @@ int *batch_backwards(const Batch *batch)
 {
     int B = batch->B, S = batch->S, *order = ints(S, B);
     for (int b = 0; b < B; b++)
-        for (int s = 0, first = S - batch->pair[b].n; s < S; s++) order[s * B + b] = s < first ? PAD : (first + S - 1 - s) * B + b;
+        for (int s = 0, first = S - batch->pair[b].n; s < S; s++)
+            order[s * B + b] = s < first ? PAD : (first + S - 1 - s) * B + b;
     return order;
 }
 
@@ -208,7 +218,7 @@ Answer answer_of(const int *said, int B, int T, int eos)
 bool score_add(Score *score, const Pair *pair, const Answer *answer)
 {
     int right = 0;
-    for (int t = 0; t < least(answer->n, pair->m); t++) right += answer->y[t] == pair->y[t];
+    for (int t = 0; t < smaller(answer->n, pair->m); t++) right += answer->y[t] == pair->y[t];
     bool exact = answer->n == pair->m && right == pair->m;
     score->symbols += pair->m;
     score->right += right;
@@ -223,10 +233,11 @@ double score_exact(const Score *s)   { return s->pairs ? (double)s->exact / (dou
 void lengths_write(FILE *f, const char *model, const Task *task, int hidden, const Pair *pair, const Answer *answer, int n,
                    Side side, int width)
 {
+    CHECK(width >= 1, "classes of %d lengths", width);
     Score score[MOST_PAIR + 1] = { { 0 } };
     long total[MOST_PAIR + 1] = { 0 };
     for (int i = 0; i < n; i++) {
-        int length = side == LONGER ? most(pair[i].n, pair[i].m) : least(pair[i].n, pair[i].m);
+        int length = side == LONGER ? larger(pair[i].n, pair[i].m) : smaller(pair[i].n, pair[i].m);
         score_add(&score[length / width], &pair[i], &answer[i]);
         total[length / width] += length;
     }
@@ -246,7 +257,9 @@ void predictions_write(FILE *f, const char *model, const Task *task, const Pair 
     for (int i = 0; i < n; i++) {
         Score one = { 0 };
         bool exact = score_add(&one, &pair[i], &answer[i]);
-        fprintf(f, "%s,%s,%s,%s,%s,%d\n", model, task->name, symbols_text(&task->source, pair[i].x, pair[i].n, source),
-                symbols_text(&task->target, pair[i].y, pair[i].m, target), symbols_text(&task->target, answer[i].y, answer[i].n, said), exact);
+        symbols_text(&task->source, pair[i].x, pair[i].n, source);
+        symbols_text(&task->target, pair[i].y, pair[i].m, target);
+        symbols_text(&task->target, answer[i].y, answer[i].n, said);
+        fprintf(f, "%s,%s,%s,%s,%s,%d\n", model, task->name, source, target, said, exact);
     }
 }

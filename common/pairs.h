@@ -33,7 +33,7 @@ void pair_truncate(Pair *pair, int n, int m);
 
 /* ---- tasks ---------------------------------------------------------------------------------------------------------- */
 
-/* Nine in ten pairs are to train on, the tenth is for the test, whatever the seed. Which, is decided by the pair alone.   */
+/* Nine in ten pairs are to train on, the tenth is for the test. The pair alone decides which, whatever the seed.          */
 typedef enum { TRAIN, TEST } Split;
 
 typedef struct Task Task;
@@ -50,15 +50,16 @@ Task task_copy(int shortest, int longest);
 Task task_reverse(int shortest, int longest);
 
 /* Spanish numbers below a million, "veintiún mil dos" → "21002", and the other way. A number's size is drawn first: below 100,
- * or of 3, 4, 5 or 6 digits, each equally likely; or else nine in ten would have six. (What is of the other split is drawn
+ * or of 3, 4, 5 or 6 digits, each equally likely; otherwise nine in ten would have six. (What is of the other split is drawn
  * again, size and all: 22 in 100 pairs to train on are below 100.) The split is the same both ways. All below 100 are to train
  * on: they are the words that the others are made of.                                                                      */
 Task task_to_digits(void);
 Task task_to_words(void);
+bool task_named(const char *name, Task *task);        /* one of the two number tasks; false, and *task as it was, for any other */
 void task_free(Task *task);
 
-/* Different test pairs, always the same ones; returns how many there are, at most `most`.                                 */
-int task_test(const Task *task, Pair *pair, int most);
+/* Different test pairs, always the same ones; returns how many there are, at most `want`.                                 */
+int task_test(const Task *task, Pair *pair, int want);
 
 /* ---- batches -------------------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 #include "trial.h"
 #include "progress.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { SIDE_BY_SIDE = 250 };               /* pairs of a test in a batch */
@@ -17,7 +18,7 @@ Trial trial_new(const Task *task, const char *model, int tests, int longest, int
 
 void trial_free(Trial *t) { free(t->test), free(t->answer); }
 
-void likeliest(Matrix logits, int *id)
+void argmax_rows(int *id, Matrix logits)
 {
     for (int r = 0; r < logits.rows; r++) {
         const real *at = mat_row(logits, r);
@@ -73,8 +74,8 @@ static void csv_row(FILE *f, const Trial *t, long step, const double *number, in
     fputc('\n', f);
 }
 
-/* `row` has the training side of a row of curve.csv; k is the number of the report, from 1. */
-static void report(Trial *t, const Network *net, CurveRow row, int k)
+/* `row` has the training side of a row of curve.csv; k is the number of the report, from 1. Four of them are printed. */
+static void report(Trial *t, const Network *net, CurveRow row, int k, int reports, bool last)
 {
     trial_test(t, net);
     double train = row.loss, symbols = score_symbols(&t->alone), exact = score_exact(&t->alone);
@@ -86,10 +87,10 @@ static void report(Trial *t, const Network *net, CurveRow row, int k)
         row.split = "test", row.loss = t->loss, row.grad_norm = row.lr = 0;
         curve_add(t->curve, row);
     }
-    if (k * 4 / t->reports == (k - 1) * 4 / t->reports) return;
+    if (!last && k * 4 / reports == (k - 1) * 4 / reports) return;
     progress_end();
-    printf("  %-11s step %5ld   train %.4f   test %.4f nats   symbols %5.1f %%   exact %5.1f %%\n", t->task->name, row.step, train,
-           t->loss, 100 * symbols, 100 * exact);
+    printf("  %-11s step %5ld   train %.4f   test %.4f nats   symbols %5.1f %%   exact %5.1f %%\n", t->task->name, row.step,
+           train, t->loss, 100 * symbols, 100 * exact);
     fflush(stdout);
 }
 
@@ -102,7 +103,8 @@ static void draw_pairs(const Trial *t, Rng *rng, Pair *pair, int n)
 }
 
 /* One step down the gradient of the mean over all symbols of the batch; returns that, and the gradient's length in *norm. */
-static double train_step(const Network *net, Optim *adam, const Batch *batch, double forcing, double clip, Rng *rng, double *norm)
+static double train_step(const Network *net, Optim *adam, const Batch *batch, double forcing, double clip, Rng *rng,
+                         double *norm)
 {
     Var *loss = v_cross_entropy(net->decode(net->model, batch, forcing, rng, said_of(batch)), batch->target);
     params_zero_grad(net->params);
@@ -112,31 +114,43 @@ static double train_step(const Network *net, Optim *adam, const Batch *batch, do
     return (double)loss->value.at[0];
 }
 
-void trial_train(Trial *t, const Network *net, const Training *plan, uint64_t seed)
+static void check_finite(const Trial *t, double loss, double norm, long step)
+{
+    if (isfinite(loss) && isfinite(norm)) return;
+    die("%s: at step %ld the loss is %g and its gradient's length %g: training has diverged; try a smaller learning rate",
+        t->task->name, step, loss, norm);
+}
+
+long trial_train(Trial *t, const Network *net, const Training *plan, uint64_t seed)
 {
     Optim adam = optim_adam(net->params, plan->lr, 0);
     Rng draws = rng_new(seed, 1), coins = rng_new(seed, 2);
     Pair *pair = allocate((size_t)plan->batch, sizeof *pair);
     CurveRow row = { .model = t->model, .split = "train", .epoch = 1 };
     double total = 0, begun = seconds_now(), reporting = 0;
-    for (int k = 0, since = 0; row.step < plan->steps && !interrupted(); ) {
+    int reports = t->reports < plan->steps ? t->reports : plan->steps, k = 0, since = 0;
+    for (bool stop = interrupted(); !stop && row.step < plan->steps; ) {
         double along = (double)row.step / plan->steps, forcing = plan->forcing + along * (plan->forcing_end - plan->forcing);
         draw_pairs(t, &draws, pair, plan->batch);
         tape_reset();
         Batch batch = batch_of(pair, plan->batch, t->task);
         row.tokens += symbols_of(&batch);
         adam.lr = row.lr = plan->lr * schedule_cosine(row.step++, plan->warmup, plan->steps, plan->lr_end);
-        total += train_step(net, &adam, &batch, forcing, plan->clip, &coins, &row.grad_norm);
+        double loss = train_step(net, &adam, &batch, forcing, plan->clip, &coins, &row.grad_norm);
+        check_finite(t, loss, row.grad_norm, row.step);
+        total += loss;
         progress_line(t->task->name, row.step, plan->steps, total / ++since);
-        if (row.step * t->reports / plan->steps == k && !interrupted()) continue;
+        stop = interrupted();                                            /* asked once: what is decided by it agrees */
+        if (row.step * reports / plan->steps == k && !stop) continue;
         double paused = seconds_now();
         row.loss = total / since, total = since = 0;
-        report(t, net, row, ++k);
+        report(t, net, row, ++k, reports, stop || row.step == plan->steps);
         reporting += seconds_now() - paused;
     }
     progress_end();
     double seconds = seconds_now() - begun - reporting;
-    if (t->timing) fprintf(t->timing, "%s_%s,1,%.3f,%.0f\n", t->model, t->task->name, seconds, (double)row.tokens / seconds);
+    if (t->timing && row.step > 0) fprintf(t->timing, "%s,1,%.3f,%.0f\n", t->task->name, seconds, (double)row.tokens / seconds);
     optim_free(&adam);
     free(pair);
+    return row.step;
 }

@@ -21,23 +21,25 @@ typedef struct {
     Params *params;
     const void *model;
     /* Logits (T·B,V), V being the target's symbols and EOS; said (T,B) gets the likeliest symbol at each step. At its next step
-     * the network is told the truth with probability `forcing`, or else what it said. The coins come from rng, which is only
-     * read where 0 < forcing < 1 and for dropout, and may be NULL when the tape does not record.                           */
+     * the network is told the truth with probability `forcing`, or else what it said. rng is read where 0 < forcing < 1, and
+     * by dropout while the tape records; NULL is allowed where neither applies.                                            */
     Var *(*decode)(const void *model, const Batch *batch, double forcing, Rng *rng, int *said);
 } Network;
 
 typedef struct {
-    int batch, steps, warmup;              /* Adam's learning rate rises to lr in `warmup` steps, and falls along half a cosine … */
-    double lr, lr_end, clip;               /* … to lr · lr_end; clip: longest gradient                                           */
-    double forcing, forcing_end;           /* at the first step and at the end, in between on a straight line                    */
+    int batch, steps, warmup;              /* Adam's learning rate rises to lr in `warmup` steps and falls along half a …   */
+    double lr, lr_end, clip;               /* … cosine to lr · lr_end; clip: longest gradient                               */
+    double forcing, forcing_end;           /* at the first step and at the end, on a straight line                     */
 } Training;
 
 typedef struct {
     const Task *task;
     const char *model;                     /* its name in the CSVs                                              */
-    int tests, longest, reports;           /* pairs to test with; sources are cut to `longest`; rows a training */
+    int tests, longest, reports;           /* pairs to test with; sources are cut to `longest`; rows a training, at most
+                                              one a step                                                        */
     Pair *test;                            /* (tests)                                                           */
-    Answer *answer;                        /* (tests): at the last report, left alone (forcing 0)               */
+    Answer *answer;                        /* (tests): at the last report, left alone (forcing 0); cut to the steps that
+                                              the longest target among its 250 neighbours takes                 */
     double loss;                           /* at the last report, nats a symbol, told the truth (forcing 1)     */
     Score told, alone;                     /* symbols right when told the truth; and when left alone            */
     long learned;                          /* step of the first report with 99.9 % of the symbols right, alone; 0: none */
@@ -52,10 +54,11 @@ void  trial_free(Trial *t);
 void  trial_test(Trial *t, const Network *net);          /* fills answer, loss, told and alone; ends the tape's step */
 
 /* Trains on pairs that are drawn anew for every step; four of its reports are printed. After Ctrl-C it finishes its step,
- * reports, and returns.                                                                                                    */
-void  trial_train(Trial *t, const Network *net, const Training *plan, uint64_t seed);
+ * reports, and returns. Returns the steps taken: with 0, after an early Ctrl-C, nothing was learned, reported or measured.
+ * Dies when the loss is no longer a finite number.                                                                         */
+long  trial_train(Trial *t, const Network *net, const Training *plan, uint64_t seed);
 
-/* A (B,V): id[b] = the column of the largest number in row b, the first of them if there are several.                     */
-void  likeliest(Matrix logits, int *id);
+/* logits (B,V): id[b] = the column of the largest number in row b, the first of them if there are several.                */
+void  argmax_rows(int *id, Matrix logits);
 
 #endif
