@@ -126,7 +126,7 @@ long trial_train(Trial *t, const Network *net, const Training *plan, uint64_t se
     Optim adam = optim_adam(net->params, plan->lr, 0);
     Rng draws = rng_new(seed, 1), coins = rng_new(seed, 2);
     Pair *pair = allocate((size_t)plan->batch, sizeof *pair);
-    CurveRow row = { .model = t->model, .split = "train", .epoch = 1 };
+    CurveRow row = { .model = t->curve_model ? t->curve_model : t->model, .split = "train", .epoch = 1 };
     double total = 0, begun = seconds_now(), reporting = 0;
     int reports = t->reports < plan->steps ? t->reports : plan->steps, k = 0, since = 0;
     for (bool stop = interrupted(); !stop && row.step < plan->steps; ) {

@@ -35,6 +35,7 @@ typedef struct {
 typedef struct {
     const Task *task;
     const char *model;                     /* its name in the CSVs                                              */
+    const char *curve_model;               /* in curve.csv, which has no column for the task; NULL: model       */
     int tests, longest, reports;           /* pairs to test with; sources are cut to `longest`; rows a training, at most
                                               one a step                                                        */
     Pair *test;                            /* (tests)                                                           */

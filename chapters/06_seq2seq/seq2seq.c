@@ -709,8 +709,9 @@ static void show_width(const Task *task, int hidden, bool chosen, const Config *
 {
     bool digits = strcmp(task->name, "to_digits") == 0;
     Plan plan = number_plan(o, hidden);
-    Trial trial = trial_new(task, digits ? "seq2seq" : "seq2seq_words", o->test, o->longest, o->reports);
+    Trial trial = trial_new(task, "seq2seq", o->test, o->longest, o->reports);
     Model m;
+    trial.curve_model = digits ? NULL : "seq2seq_words";
     trial.curve = chosen ? &files->curve : NULL, trial.accuracy = chosen ? files->accuracy : NULL, trial.timing = files->timing;
     bool learned = learn(&m, &plan, &trial, o);
     if (learned) {

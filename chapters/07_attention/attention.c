@@ -708,8 +708,8 @@ static void show_task(const Task *task, bool dot, const Config *o, NumberFiles *
     model_new(&m, &plan, task, (uint64_t)o->seed);
     Network net = { &m.params, &m, decode };
     printf("numbers   %s, %s score: %zu parameters\n", task->name, dot ? "dot" : "additive", m.params.size);
-    trial.curve = digits || strcmp(o->task, "to_words") == 0 ? &files->curve : NULL;   /* of one task: no row says of which */
-    trial.accuracy = files->accuracy, trial.timing = files->timing;
+    trial.curve_model = digits ? NULL : dot ? "attention_dot_words" : "attention_words";
+    trial.curve = &files->curve, trial.accuracy = files->accuracy, trial.timing = files->timing;
     bool learned = trial_train(&trial, &net, &training, (uint64_t)o->seed) > 0;
     if (learned) {
         const Pair *test = trial.test;
