@@ -149,7 +149,8 @@ long trial_train(Trial *t, const Network *net, const Training *plan, uint64_t se
     }
     progress_end();
     double seconds = seconds_now() - begun - reporting;
-    if (t->timing && row.step > 0) fprintf(t->timing, "%s,1,%.3f,%.0f\n", t->task->name, seconds, (double)row.tokens / seconds);
+    if (t->timing && row.step > 0)
+        fprintf(t->timing, "%s_%s,1,%.3f,%.0f\n", t->model, t->task->name, seconds, (double)row.tokens / seconds);
     optim_free(&adam);
     free(pair);
     return row.step;

@@ -428,7 +428,7 @@ static void test_rows(void)
     expect_curve(curve_text(&curve), &trial);
     text_of(trial.timing, timing, sizeof timing);
     double seconds = -1, speed = -1;
-    EXPECT(lines_of(timing) == 1 && sscanf(timing, "copy,1,%lf,%lf\n", &seconds, &speed) == 2, "timing: %s", timing);
+    EXPECT(lines_of(timing) == 1 && sscanf(timing, "fake_copy,1,%lf,%lf\n", &seconds, &speed) == 2, "timing: %s", timing);
     EXPECT(seconds >= 0 && speed > 0, "%g seconds, %g symbols a second", seconds, speed);
     EXPECT(lines_of(said) == 4, "four reports are printed: %s", said);
     for (int k = 0; k < 4; k++) {

@@ -47,10 +47,10 @@ typedef struct {
  * | many to one               | five numbers → the next                     | chapter 03, the series                         |
  * | many to many, aligned     | a letter → the next letter, at every step   | chapters 01 to 05, the language models         |
  * | one to many               | a first digit → the rest of a sequence      | section 7                                      |
- * | many to many, not aligned | words → digits; digits → words              | sections 5, 8 and 9, and chapters 07 and 08    |
+ * | many to many, not aligned | digits → digits; words → digits and back    | sections 5, 8 and 9, and chapters 07 and 08    |
  *
- * The last one is the general case. It is made of two that you know: many to one (the encoder: letters in, one state out) and
- * one to many (the decoder: one state in, digits out).
+ * The last one is the general case. It is made of the first and the third: many to one (the encoder: letters in, one state
+ * out) and one to many (the decoder: one state in, digits out).
  *
  * ## 2. Sequences of different lengths in one batch
  *
@@ -74,20 +74,20 @@ typedef struct {
  *
  *   - As an *input* it reads a row of zeros. A cell looks its input up in a table that has the bias added already (chapter 05,
  *     (3.1)), so this 0 has no bias in it. Sources are filled up in front, where the state is still 0. Look into the cells with
- *     nothing coming in and h = c = 0: an LSTM's candidate is g = tanh(0) = 0, so c = f ⊙ 0 + i ⊙ 0 = 0 and h = o ⊙ tanh(0) = 0;
- *     a GRU's is n = 0, so h = 0. The state stays 0, exactly, until the first letter comes. And all sources end in the same
- *     row, so the state that is handed over is simply the last one.
+ *     nothing coming in and h = c = 0: an RNN's h is tanh(0) = 0; an LSTM's candidate is g = tanh(0) = 0, so
+ *     c = f ⊙ 0 + i ⊙ 0 = 0 and h = o ⊙ tanh(0) = 0; a GRU's is n = 0, so h = 0. The state stays 0, exactly, until the first
+ *     letter comes. And all sources end in the same row, so the state that is handed over is simply the last one.
  *   - As a *target* it is left out: the loss is a mean over the symbols that are there (v_cross_entropy), and no gradient comes
  *     from the rest. What the decoder says after its EOS does not count.
  *
  * In layers above the first the input is no table but the states of the layer below, with a bias in every row; there encode
- * hands the cell the rows by their numbers and writes PAD where there is no letter (rows_of). Tests hold us to all this: padding
- * changes no bit of a state (tests/test_pairs.c, tests/test_chapter06.c).
+ * gives the cell an index all the same, each row's own number, with PAD where there is no letter (rows_of). Tests hold us
+ * to all this: padding changes no bit of a state (tests/test_pairs.c, tests/test_chapter06.c).
  *
- * Some programs have to cut as well. A source longer than `--longest` loses its end, and with it the answer; a target that
- * is cut gets no EOS, or else the network would learn to stop in the middle of a word. Cut when memory forces you, and look
- * at what it costs: with `--part numbers --task to_digits --widths 0 --hidden 64` 99.1 % of the answers are exact; with
- * `--longest 40` as well, 62.8 %, and nearly all that are lost are among those that were cut.
+ * Some programs have to cut as well. A source longer than `--longest` loses its end, and with it the answer. (A target that
+ * is cut, as pair_truncate can, gets no EOS, or else the network would learn to stop in the middle of a word.) Cut when
+ * memory forces you, and look at what it costs: with `--part numbers --task to_digits --widths 0 --hidden 64` 99.1 % of the
+ * answers are exact; with `--longest 40` as well, 62.8 %, and nearly all that are lost are among those that were cut.
  *
  * ## 3. Encoder and decoder
  *
@@ -205,15 +205,15 @@ static Var *decoder_step(Decoder *d, const int *told)
  * steps of (3.4) are known in advance.
  *
  * When it is used, nobody knows the answer. The decoder is told what it said. If that was wrong, it is in a state that it
- * never met in training. This gap has a name, *exposure bias*, and a remedy that suggests itself: tell it the truth only now
- * and then. Before each step a coin is thrown, one for the whole batch; with probability `forcing` the decoder is told the
- * right symbol, or else its own. (Bengio et al. 2015 let the probability fall in the course of training: *scheduled sampling*;
- * for the numbers of section 8 it is `--forcing 1 --forcing-end 0`.) The choice of the likeliest symbol has no slope, so no
- * gradient goes through it: to the tape, what was told is an input like any other.
+ * never met in training. This gap has a name, *exposure bias*, and a remedy that suggests itself: tell it the truth only
+ * now and then. Before each step a coin is thrown, one for the whole batch; with probability `forcing` the decoder is told
+ * the right symbol, otherwise its own. (Bengio et al. 2015 let the probability fall in the course of training: *scheduled
+ * sampling*; for the numbers of section 8 it is `--forcing 1 --forcing-end 0`.) Choosing the likeliest symbol has no useful
+ * derivative, so no gradient goes through it: to the tape, what was told is an input like any other.
  *
  *     toldₜ₊₁ = yₜ  with probability forcing,  else  argmax of the logits at t                                  (4.1)
  *
- * One function serves training, where forcing is what it is, and use, where it is 0. It takes as many steps as the batch has,
+ * One function serves both training, with the given forcing, and use, with forcing 0. It takes as many steps as the batch has,
  * and goes on after EOS; whoever wants the answer cuts it there. Section 9 measures whether the remedy helps.              */
 /* The logits (T B, V) of the batch's T steps; said (T,B) is what the decoder would have said at each. */
 static Var *decode(Decoder *d, const Batch *batch, double forcing, Rng *coin, int *said)
@@ -239,10 +239,11 @@ static Var *answer(const void *model, const Batch *batch, double forcing, Rng *r
 }
 
 /* The loss is the mean of -ln p over all symbols of all targets, EOS included and PAD not: v_cross_entropy of these logits and
- * the batch's targets. What is done with it is what you know from chapter 05, and the same for every network that answers, so
- * it stands in common/trial.c: draw a batch, take the loss, go back, clip, step; now and then answer the pairs of the test, once
- * told the truth and once left alone. A tenth of all pairs, chosen by a hash of the source, is never drawn in training, and the
- * test is made of these. Nothing is chosen by looking at it, so there is no third part.                                    */
+ * the batch's targets. What follows is known from chapter 05 and the same for every network that answers, so it is in
+ * common/trial.c: draw a batch, compute the loss, backpropagate, clip, step; now and then answer the pairs of the test, once told
+ * the truth and once left alone. "Symbols right" and "exact" are of the latter, and do not count EOS. A tenth of the pairs, chosen
+ * by a hash of the source, is never drawn in training, and the test is made of these. Nothing is chosen by looking at it, so there
+ * is no validation part.                                                                                                  */
 
 /* ## 5. First task: say it again
  *
@@ -251,10 +252,10 @@ static Var *answer(const void *model, const Batch *batch, double forcing, Rng *r
  * models (docs/references.md): LSTM, embedding 16, hidden 32, batches of 64, Adam with step size 0.005, teacher forcing 0.5,
  * 2,000 steps. A tenth of the 100,000 sequences is held out.
  *
- * Our one change: the step size falls along half a cosine to a twentieth. If it stays (`--copy-low 1`), the network learns
- * just as well and then may forget for a while what it knew: with seed 1 it has 99.9 % of the symbols right at step 1,175 and
- * 96.6 % at step 2,000. In the default run, and with `--seed 2` and `3`; symbols right among the held-out sequences, in %,
- * at the end, and the first step (of every 25th) at which they were 99.9:
+ * We changed one thing: the step size falls along half a cosine to a twentieth. If it stays (`--copy-low 1`), the network
+ * learns just as well and then may forget for a while what it knew: with seed 1 it has 99.9 % of the symbols right at step
+ * 1,175 and 96.6 % at step 2,000. The table gives, for the default run and for `--seed 2` and `3`, the share of held-out
+ * symbols right at the end, in %, and the first step (of every 25th) at which it was 99.9:
  *
  *     seed                 1                2                3
  *     copy          99.9   1,325     100.0     950     99.9   1,625
@@ -267,8 +268,8 @@ static Var *answer(const void *model, const Batch *batch, double forcing, Rng *r
  * and the longer ones on top of them. Sutskever et al. (2014) read their sentences backwards and gained much by it, and explain
  * it in the same way.
  *
- * The third, copy_varied, has 3 to 10 digits, so that EOS and PAD have work to do (and forcing 1; section 9 says why). For ten
- * digits a width of 32 and 2,000 steps do not suffice. That is the first sign of what section 8 is about.                  */
+ * The third, copy_varied, has 3 to 10 digits, so that EOS and PAD have work to do (and forcing 1; section 9 says why). A width
+ * of 32 and 2,000 steps do not suffice for it; section 8 asks what is missing.                                            */
 static Plan copy_plan(const Config *o)
 {
     return (Plan){ .cell = CELL_LSTM, .layers = 1, .embedding = 16, .hidden = 32,
@@ -312,15 +313,15 @@ static void show_copies(const Config *o, FILE *accuracy, FILE *timing)
  *     log p(y | x) = Σₜ log p(yₜ | y₁ … yₜ₋₁, x)                                                                (6.1)
  *
  * may be larger for one that begins with the second best symbol. Beam search (chapter 05) keeps `width` beginnings instead
- * of one. It has a blemish: more beams can find a worse answer. A wider search keeps a beginning that a narrow one drops;
- * its children look better for a step or two, push out the child that would have won, and then come to nothing. Lemons et
- * al. (2022) repair it. The beams have places, and place i may only take a child of the beams in places 0 … i that nobody
- * before it has taken:
+ * of one. It has a blemish: more beams can find an answer that is less likely. A wider search keeps a beginning that a
+ * narrow one drops; its children look better for a step or two, push out the child that would have won, and then come to
+ * nothing. Lemons et al. (2022) repair it. The beams have places, and place i may only take a child of the beams in places
+ * 0 … i that nobody before it has taken:
  *
  *     for i = 0 … width-1:     the children of beam i join the pool;  place i takes the best of the pool        (6.2)
  *
  * What is in place i depends on the places before it, and not on how many follow. So the beams of width 4 are the first
- * four of width 8, and a wider search never ends with a worse answer. Width 1 is greedy.
+ * four of width 8, and a wider search never ends with a less likely answer. Width 1 is greedy.
  *
  * A beam that has said EOS has one child, itself.                                                                         */
 typedef struct { double log_p; bool done; Answer text; } Beam;
@@ -459,7 +460,7 @@ static int continuations(const Model *m, const Task *task, const Pair *pair, int
  * 72843, with 97.9 %.
  *
  * A trap: section 5's forcing of 0.5 does harm here. The network says 6, is told that it said 6, and is then asked for the 8 of
- * 2843. It can only conclude that after 76 there comes sometimes a 5 and sometimes an 8. So this part is trained with
+ * 2843. It can only conclude that 76 is sometimes followed by 5 and sometimes by 8 or 1. So this part is trained with
  * forcing 1.                                                                                                               */
 enum { SEQUENCES = 12, SEQUENCE = 5 };
 
@@ -558,7 +559,8 @@ static void show_branches(const Config *o, FILE *timing)
  * and those below 100 as well; a tenth of those from 100 on is held out.
  *
  * Both directions are learned, each from scratch, with three widths of the state: half of `--hidden`, `--hidden`, and twice
- * that. The default run (LSTM, 2,000 steps of 64 numbers); of 1,000 held-out numbers are answered exactly, in %:
+ * that. In the default run (LSTM, 2,000 steps of 64 numbers) the share of 1,000 held-out numbers that is answered exactly
+ * is, in %:
  *
  *     width                  16      32      64
  *     words to digits      34.6    83.7    99.1
@@ -572,17 +574,18 @@ static void show_branches(const Config *o, FILE *timing)
  *                      width 64  98.9   100.0   100.0    97.5
  *     digits to words, width 64  83.1    38.1    12.4     5.9
  *
- * There it is: the more there is to know, the fewer are right, and the narrower the state, the sooner it begins. Everything
+ * The more there is to know, the fewer are right, and the narrower the state, the sooner it begins. Everything
  * that the decoder will ever know of the source has to lie in the last state, at once. That is the *bottleneck*.
  *
- * Look closely at what makes a sequence long. length.csv has the same by the letters of the words, and there the lines fall as
- * well, from 93.0 % at 27 letters to 72.7 % at 61 for width 32. But that is because longer words tend to have more digits. Among
- * the numbers of six digits alone it is the other way round: 23 % of those with 30 to 39 letters are right and 73 % of those
- * with 60 and more (predictions.csv), because short words for six digits are full of zeros that no word says. It is not the
- * reading of letters that costs; it is what has to be kept.
+ * Look closely at what makes a sequence long. length.csv has the same by the letters of the words, and there the lines fall
+ * as well, from 93.0 % at 27 letters to 72.7 % at 61 for width 32. But that is because longer words tend to have more
+ * digits. Among the numbers of six digits alone it is the other way round: 23 % of those with 30 to 39 letters are right
+ * and 73 % of those with 60 and more (predictions.csv), because short words for six digits are full of zeros that no word
+ * says, and such numbers are rare in training too. So the letters that are read are not what costs. What has to be kept is
+ * part of it, and what is rarely practised another.
  *
- * Now the other direction. The digits are the same, and now they have to be kept while up to 69 letters are written, and every
- * step of writing overwrites the state that they are kept in. From samples.txt, width 32:
+ * Now the other direction. The digits are the same, and now they have to be kept while up to 69 letters are written, in the
+ * same state that writing uses. From samples.txt, width 32:
  *
  *     398      trescientos setenta y siete
  *     7370     siete mil setecientos setenta y siete
@@ -592,8 +595,9 @@ static void show_branches(const Config *o, FILE *timing)
  * That is faultless Spanish by someone who has forgotten what to say. Of the 1,000 answers 989 are names of numbers, and
  * the other 11 are cut off one letter before their end, because a test allows as many steps as its longest target needs.
  * The first word is right in 96.8 %, the last in 8.4 %. And 90.5 % end in "setenta y siete", as only 8 of the right answers
- * do: once the decoder does not know, all endings are about equally likely to it (the log p of such an answer is -7.9 on
- * average, see below), and the likeliest symbol is always the one that is a hair ahead.
+ * do. An answer has log p -7.9 on average (see below), about as much as guessing three digits would cost, 3 ln 10 = 6.9:
+ * once the decoder does not know, all endings are about equally likely to it, and the likeliest symbol is always the one
+ * that is a hair ahead.
  *
  * The bottleneck is a price and not a wall. With `--part numbers --task to_digits --widths 0` and 8,000 steps, width 32 comes to
  * 99.2 % and width 16 to 83.0; with `--task to_words --hidden 64` and 8,000 steps it is 80.8 %. You can always buy a wider state
@@ -614,8 +618,7 @@ static void show_branches(const Config *o, FILE *timing)
  *     build/06_seq2seq --load out/06_seq2seq/to_digits.safetensors --beam 4 --prompt "doscientos tres mil cuatro"
  *     doscientos tres mil cuatro → 203004   (probability 0.7200)
  *
- * To "cien" it answers 11, with probability 0.4662: a hundred is one of the numbers that were held out, and "cien" alone
- * stood in no other.                                                                                                       */
+ * To "cien" it answers 11, with probability 0.4662: 100 was held out, and in training "cien" was always followed by "mil". */
 static Plan number_plan(const Config *o, int hidden)
 {
     return (Plan){ .cell = cell_named(o->cell, "--cell"), .layers = o->layers, .embedding = o->embedding, .hidden = hidden,
@@ -761,26 +764,26 @@ static void show_numbers(const Config *o, FILE *accuracy, FILE *timing)
  *     forcing                                     1     0.5       0    1 to 0
  *     symbols right, told the truth            96.2    86.2    85.9      76.1
  *     symbols right, left alone                89.7    76.6    82.2      65.2
- *     the gap                                   6.5     9.5     3.8      10.8
+ *     the gap                                   6.5     9.5     3.7      10.8
  *     exact, left alone                        81.1    50.8    50.0      34.3
  *
  * The gap between the first two lines has two causes. One is exposure bias: left alone, one wrong digit puts the network
  * where it has never been. The other is that the truth tells it things: whoever has forgotten the third digit and is told
  * it can still say the fourth. The network that was never told the truth has the smallest gap, as promised. But look at the
  * last line. What counts is how well it answers alone, and there the one that was always told the truth wins by far. The
- * bias is smaller, and the answers are worse. With `--seed 2` and `3` forcing 1 wins as well, with 85.3 and 81.3 % exact
+ * gap is smaller, and the answers are worse. With `--seed 2` and `3` forcing 1 wins as well, with 85.3 and 81.3 % exact
  * against at most 60.6; the order of the others changes.
  *
- * A likely reason: being told its own mistakes, the decoder is asked for "the t-th digit" after a beginning that does not
- * fit, and early in training nearly everything that it says is a mistake. What should follow a wrong beginning has no good
- * answer, and Huszár (2015) shows that the loss of (4.1) is not even least for the true distribution. (Section 7's trap is
- * the same thing in small.) The schedule 1 to 0 first trains it for one situation and then for another. After 5,000 steps
- * (`--preset reference
- * --part forcing`) the first is still ahead: exact are 94.5, 80.5, 71.5 and 76.6 %, in the order of the table.
+ * A likely reason: told its own mistakes, the decoder must give "the t-th digit" after a beginning that does not fit, and
+ * early in training nearly everything that it says is a mistake. What should follow a wrong beginning has no good answer,
+ * and Huszár (2015) shows that what is minimized under (4.1) is not even least for the true distribution. (Section 7's trap
+ * is the same thing in small.) The schedule 1 to 0 first trains it for one situation and then for another. After 5,000
+ * steps (`--preset reference --part forcing`) the first is still ahead: 94.5, 80.5, 71.5 and 76.6 % are exact, in the order
+ * of the table.
  *
- * The gap closes by itself as the network gets better: one that makes no mistakes is never told one. Forcing 1 is the rule in
+ * And the gap closes by itself as the network gets better: one that makes no mistakes is never told one. Forcing 1 is the rule in
  * the rest of this book, and in nearly all that you will read about.                                                       */
-static void show_forcing(const Config *o, FILE *timing)
+static void show_forcing(const Config *o)
 {
     static const struct { const char *name; double from, to; } way[] = { { "1", 1, 1 }, { "0.5", 0.5, 0.5 }, { "0", 0, 0 },
                                                                          { "1 to 0", 1, 0 } };
@@ -792,7 +795,7 @@ static void show_forcing(const Config *o, FILE *timing)
         plan.training.steps = o->forcing_steps, plan.training.forcing = way[i].from, plan.training.forcing_end = way[i].to;
         Trial trial = trial_new(&task, way[i].name, o->test, o->longest, 20);
         Model m;
-        trial.forcing = output_file(out), trial.timing = timing;
+        trial.forcing = output_file(out);
         printf("forcing   %s\n", way[i].name);
         learn(&m, &plan, &trial, o);
         params_free(&m.params);
@@ -876,7 +879,7 @@ static void run_parts(const Config *o)
     if (wanted(o, "copy")) show_copies(o, output_file(accuracy), output_file(timing));
     if (wanted(o, "branches")) show_branches(o, output_file(timing));
     if (wanted(o, "numbers")) show_numbers(o, output_file(accuracy), output_file(timing));
-    if (wanted(o, "forcing")) show_forcing(o, output_file(timing));
+    if (wanted(o, "forcing")) show_forcing(o);
     if (accuracy) output_close(accuracy);
     output_close(timing);
 }
@@ -907,9 +910,9 @@ int main(int argc, char **argv)
 
 /* ## What we simplified
  *
- * - One layer by default. Sutskever et al. had four, with 1,000 numbers each, and needed them.
+ * - One layer by default. Sutskever et al. had four, with 1,000 numbers each.
  * - The decoder sees the source through its first state alone. Cho et al. hand it the encoder's last state at every step,
- *   which helps against forgetting (digits to words) and not against narrowness (words to digits).
+ *   so that it need not be remembered while writing.
  * - Beams are ranked by log p as it is. Among answers of very different lengths that favours the short ones, and translators
  *   divide by the length or a power of it. Here the length is a part of what is right or wrong.
  * - Whether a symbol is right is judged place by place. An answer that has lost its second digit is then wrong nearly everywhere.
@@ -917,10 +920,11 @@ int main(int argc, char **argv)
  * ## What to remember
  *
  * - An encoder reads and says nothing, a decoder writes and reads nothing but itself; one state passes between them.
- * - BOS begins, EOS ends, PAD is not there: no input, no target, no change of state. Check it bit for bit.
+ * - BOS begins, EOS ends, PAD is not there: no input, no target, and in front of a source no change of state. Check it bit
+ *   for bit.
  * - Teacher forcing: told the truth in training, left alone in use. The gap between the two is exposure bias. Measure it before
  *   you cure it.
- * - What is not decided by the input cannot be learned. Know the least loss before you try to go below it.
+ * - What the input does not decide can only be learned as probabilities. Know the least loss before you try to go below it.
  * - A state of fixed size is a bottleneck for a sequence of any size.
  *
  * ## References

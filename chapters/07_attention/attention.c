@@ -5,10 +5,10 @@
  * that. Asked for the third digit of a number that is written out before you, you look at the words again: at those that matter
  * for the third digit, and at no others.
  *
- * This chapter lets the decoder do so. The encoder keeps all its states, one for every letter, and hands over none in
- * particular. Before each symbol the decoder asks a question, compares it with what stands at every place of the source, and
- * gets back a weighted average of the places, with most weight where the match is best. That is *attention* (Bahdanau, Cho and
- * Bengio 2015). The weights can be drawn, and then one sees the network read.
+ * This chapter lets the decoder do so. The encoder keeps all its states, one for every letter, and what it knows is no
+ * longer reduced to the last one. Before each symbol the decoder asks a question, compares it with what stands at every
+ * place of the source, and gets back a weighted average of the places, with most weight where the match is best. That is
+ * *attention* (Bahdanau, Cho and Bengio 2015). The weights can be drawn, and then one sees the network read.
  *
  *     run        make chapter-07                                        less than a minute on two cores
  *                make chapter-07 ARGS='--part kernels'                  one part alone: kernels, fused, copy or numbers
@@ -48,7 +48,7 @@ typedef struct {
  *
  * The *kernel* K says what near means. Three of them, with d = q - k and a width w:
  *
- *     boxcar          K(d) = 1        where |d| < w, else 0                     (1.2)
+ *     boxcar          K(d) = 1          where |d| < w, else 0                   (1.2)
  *     Epanechnikov    K(d) = 1 - d²/w²  where |d| < w, else 0                   (1.3)
  *     Gaussian        K(d) = exp(-d² / 2w²)                                     (1.4)
  *
@@ -66,7 +66,7 @@ typedef struct {
  *
  * The width can be learned already. Predict each point from all the others, and lower the squared error. (The point itself
  * must be masked: otherwise the narrowest kernel wins, by returning the point's own value.) learn_width does it with the
- * tape; what is learned is 1/w, squared, so that it enters by products alone. For comparison, best_width tries 400 widths
+ * tape; what is learned is 1/w, which enters squared, so that products suffice. For comparison, best_width tries 400 widths
  * for each kernel. In the default run, the mean squared error against the curve itself, over 101 queries:
  *
  *                    at width 1     at the width that predicts left-out points best
@@ -76,8 +76,9 @@ typedef struct {
  *     learned                       0.0582, width 0.230
  *
  * The first column compares widths rather than kernels: a Gaussian of width 1 has weight far beyond 1, where the other two
- * have none, so it blurs more. With a good width they are close. How wide matters more than which. The tape finds in 300
- * steps what the search finds in 400 tries; with a million widths to choose, only one of the two would still be possible. */
+ * have none, so it blurs more. With a good width they are close: how wide matters more than which. The tape finds in 300
+ * steps what the search finds in 400 tries; with a million numbers to choose at once, only one of the two would still be
+ * possible.                                                                                                              */
 enum { POINTS = 50, GRID = 101, KERNELS = 4 };
 
 typedef struct { double k[POINTS], v[POINTS]; } Points;
@@ -236,9 +237,8 @@ static void show_kernels(const Config *o)
  *     dot product    eₛ = q · kₛ                                                (2.1)   Luong, Pham and Manning (2015)
  *     additive       eₛ = va · tanh(q + kₛ)                                     (2.2)   Bahdanau, Cho and Bengio (2015)
  *
- * The first asks how well two directions agree. The second is a small network with one hidden layer: q = h Wa
- * comes from the decoder's state (4.1) and k from the encoder's, K = X Ua (3.3), which are the two halves of its first product,
- * and va (1,A) is its last. Then, for either:
+ * The first asks how well two directions agree. The second is a small network with one hidden layer: q = h Wa (4.1)
+ * and K = X Ua (3.3) are the two halves of its first product, and va (1,A) is its last. Then, for either:
  *
  *     a = softmax(e)                                                            (2.3)   (1,n)      over the n places
  *     c = Σₛ aₛ xₛ = a X                                                        (2.4)   (1,n)(n,2H)   the context
@@ -246,8 +246,7 @@ static void show_kernels(const Config *o)
  * (2.3) and (2.4) are (1.1). The keys are what is searched in, the values are what is found; both are made from the same states,
  * but they need not be the same.
  *
- * For one sequence this is four lines of what you know. v_add_bias adds a row to every row, which is just what (2.2) asks
- * for.                                                                                                                    */
+ * For one sequence (2.1) and (2.2) are a line each, of what you know: v_add_bias adds a row to every row.                  */
 static Var *score_dot(Var *q, Var *K) { return v_matmul_nt(q, K); }                                            /* (2.1)  (1,n) */
 
 static Var *score_additive(Var *q, Var *K, Var *va) { return v_matmul_nt(va, v_tanh(v_add_bias(K, q))); }      /* (2.2)  (1,n) */
@@ -255,9 +254,9 @@ static Var *score_additive(Var *q, Var *K, Var *va) { return v_matmul_nt(va, v_t
 /* ## 3. An encoder that keeps everything
  *
  * What should stand at a place of the source? The state after the letters up to there, said chapter 06; but to know that a
- * "dos" is the end of "cuarenta y dos" one has to know what comes before, and to know that it is the beginning of "doscientos"
- * what comes after. So there are two encoders, one that reads from the first letter to the last, and one from the last to the
- * first, and at each place both have their say:
+ * "dos" ends "cuarenta y dos" one must know what came before, and to know that it begins "doscientos" what comes after. So
+ * there are two encoders, one that reads from the first letter to the last, and one from the last to the first, and at each
+ * place both have their say:
  *
  *     →hₛ = cell(Es[xₛ], →hₛ₋₁)        ←hₛ = cell'(Es[xₛ], ←hₛ₊₁)                (3.1)   (S·B,H) each
  *     X   = [ →h | ←h ]                                                         (3.2)   (S·B,2H) the values
@@ -265,7 +264,7 @@ static Var *score_additive(Var *q, Var *K, Var *va) { return v_matmul_nt(va, v_t
  *     h₀  = tanh([ →h_S | ←h_1 ] Ws + bs)                                       (3.4)   (B,H)    where the decoder begins;
  *                                                                                             an LSTM's c₀ is 0
  *
- * In (3.4), 1 is the place of the first letter, behind the padding. In chapter 05 reading both ways was cheating: the network
+ * In (3.4), place 1 is the first letter behind the padding. In chapter 05 reading both ways was cheating: the network
  * could see the letter that it had to predict. Here the whole source is given.
  *
  * The padding of chapter 06 stands in front, and the reading from the right must not begin with it. batch_backwards
@@ -344,10 +343,10 @@ static Decoder encode(const Model *m, const Batch *batch)
  *                                                                                                what was seen
  *     p(yₜ | y₁ … yₜ₋₁, x) = softmax([ hₜ | cₜ ] Wo + bo)                        (4.4)   (B,V)
  *
- * (4.3)'s first product is a lookup in a table, Et Wx + b, which encode makes once; the cell is given the sum, without an index.
- * With the state of an LSTM, c moves on as well. (4.4) hands what was seen directly to the output as well, so that a
- * digit can be read off its word without a detour through the state. The state is left with what it is good at: how far
- * we have got, and what to look for next.
+ * (4.3)'s first product is a lookup in a table, Et Wx + b, which encode makes once; the cell is given the sum, without an
+ * index. An LSTM's cell state moves on too. (4.4) also hands what was seen directly to the output, so that a digit can be
+ * read off its word without a detour through the state. The state is left with what it is good at: how far we have got, and
+ * what to look for next.
  *
  * attend goes through the batch pair by pair. Pair b has n places, and they stand in rows (S-n)·B + b, + B, + B … of X and
  * K: behind its padding, every B-th row. v_every(m, first, step, count) is a view of these rows, so nothing is copied, and
@@ -430,10 +429,10 @@ static Var *decode(const void *model, const Batch *batch, double forcing, Rng *c
  *     additive    2.398094  2.398094            5.6e-9, where the largest is 0.093      9.9 and 5.8
  *     dot         2.397961  2.397961            3.7e-9, where the largest is 0.093      7.3 and 4.5
  *
- * They add up in another order, so they agree to rounding and no better. (This is a batch of at most seven steps. The
+ * The two add in different orders, so they agree only to rounding. (This is a batch of at most seven steps. The
  * milliseconds are from a machine of two cores and will be others on yours; the rest will not.) tests/test_attention.c
  * holds the two equal in double precision as well. The numbers of this chapter come from the fused way; `--fused 0` trains
- * with section 2's functions, and you may rewrite those.                                                                 */
+ * with section 2's functions, which you can change.                                                                 */
 static Var *batch_loss(const Model *m, const Batch *batch)
 {
     int *said = tape_room((size_t)(batch->T * batch->B) * sizeof *said);
@@ -485,8 +484,9 @@ static void show_fused(const Config *o)
             largest = fmax(largest, fabs((double)grad[i]));
             difference = fmax(difference, fabs((double)(grad[i] - m.params.grad[i])));
         }
-        printf("           %-8s   %.6f %.6f       %.1e, where the largest is %.1e   %9.1f %8.1f\n", dot ? "dot" : "additive",
-               loss[0], loss[1], difference, largest, 1e3 * seconds[0], 1e3 * seconds[1]);
+        if (!interrupted())
+            printf("           %-8s   %.6f %.6f       %.1e, where the largest is %.1e   %9.1f %8.1f\n", dot ? "dot" : "additive",
+                   loss[0], loss[1], difference, largest, 1e3 * seconds[0], 1e3 * seconds[1]);
         free(grad);
         params_free(&m.params);
     }
@@ -553,7 +553,7 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
  *
  * Nobody told it what a word is, or that "treinta" is the 3. It looks at the "r" and "e" there, at the "un", and for the 9
  * of the hundreds at "ve": not at the whole word, since the state at a letter has seen the letters on either side, and one
- * place can stand for all of it. The 0 of the tens is the most telling one, because no word says it. The network looks near
+ * place can stand for all of it. The 0 of the tens tells us most, because no word says it. The network looks near
  * the end of "novecientos", where the reading from the right has just come from "nueve" and can know that no "treinta"
  * stands between. Put one there, "novecientos cuarenta y nueve", and the weight of that row moves to the "r" of "cuarenta".
  *
@@ -621,7 +621,7 @@ static void write_look(FILE *f, const char *model, const Task *task, int example
 
 /* ## 7. The numbers again
  *
- * Spanish numbers, in the set-up of chapter 06's section 8 to the last number: LSTM, width 32, 2,000 steps of 64 numbers, the
+ * Spanish numbers, set up exactly as in chapter 06's section 8: LSTM, width 32, 2,000 steps of 64 numbers, the
  * same pairs in the same order, the same held-out numbers. Exact answers among these, in %:
  *
  *                         chapter 06      additive       dot product
@@ -631,19 +631,20 @@ static void write_look(FILE *f, const char *model, const Task *task, int example
  * and with `--seed 2` and `3`: 100.0 and 99.9 (additive), 100.0 and 99.9 (dot product), 99.7 and 99.8 (to words). It is quick,
  * too: after 500 of the 2,000 steps they stand at 99.9, 99.7 and 92.0.
  *
- * The line of chapter 06 that fell with the digits is flat now (digits.png, and length.png for the letters). Whether the word
- * that matters is 10 letters back or 60, the decoder reaches it in one step, and the gradient comes back to it in one step, too.
- * More parameters are not the reason: this network has 33,803, chapter 06's of width 64 has 51,467 and comes to 99.1 and 24.1 %.
- * A second thing has changed besides attention, the reading from the right, and this table does not separate the two; but what a
- * second reading knows would still have to pass through one state.
+ * The line of chapter 06 that fell with the digits is flat now (digits.png, and length.png for the letters). Whether the
+ * word that matters is 10 letters back or 60, the decoder reaches it in one step, and the gradient comes back to it in one
+ * step, too. More parameters are not the reason: these networks have 33,803 and 34,967, and chapter 06's of width 64, which
+ * have more (51,467 towards digits), come to 99.1 and 24.1 %. A second thing has changed besides attention, the reading
+ * from the right, and this table does not separate the two; but what a second reading knows would still have to pass
+ * through one state.
  *
- * With seed 1 the only number that is wrong towards digits is 100. It is held out, and "cien" alone was never seen: in
- * training it was always followed by "mil". The network says 10 (with seed 2, 100; with seed 3, 15), and for the words of
- * 100 it says "ciento mie". And ask it for "dos millones", of which it has never read the second word: 2000, with as much
- * confidence as ever. A network that has learned to spell does not know where its knowledge ends.
+ * With seed 1 the only wrong answer in digits, for either score, is 100. It is held out, and "cien" alone was never seen:
+ * in training it was always followed by "mil". The network says 10 (with seed 2 it says 100, with seed 3, 15), and for the
+ * words of 100 it says "ciento mie". And ask it for "dos millones", of which it has never read the second word: 2000,
+ * without a sign of doubt. A network that has learned to spell does not know where its knowledge ends.
  *
  * What does it cost? The decoder compares each step with each place, T·S comparisons for a pair where chapter 06 had T + S
- * steps. For 60 letters that is nothing. For 60,000 it is everything, and chapter 08 will come back to it. And one thing did not
+ * steps. For 60 letters that is little. For 60,000 it is everything, and chapter 08 will come back to it. And one thing did not
  * change: both networks still go through the source one letter after the other. If the decoder can reach every place in one
  * step, what is the recurrence in the encoder still for?                                                                   */
 static void model_save(const Model *m, const Task *task, const char *folder, const char *name)
