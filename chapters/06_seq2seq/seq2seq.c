@@ -240,10 +240,10 @@ static Var *answer(const void *model, const Batch *batch, double forcing, Rng *r
 
 /* The loss is the mean of -ln p over all symbols of all targets, EOS included and PAD not: v_cross_entropy of these logits and
  * the batch's targets. What follows is known from chapter 05 and the same for every network that answers, so it is in
- * common/trial.c: draw a batch, compute the loss, backpropagate, clip, step; now and then answer the pairs of the test, once told
- * the truth and once left alone. "Symbols right" and "exact" are of the latter, and do not count EOS. A tenth of the pairs, chosen
- * by a hash of the source, is never drawn in training, and the test is made of these. Nothing is chosen by looking at it, so there
- * is no validation part.                                                                                                  */
+ * common/trial.c: draw a batch, compute the loss, backpropagate, clip, step; now and then answer the pairs of the test, once
+ * told the truth and once left alone. "Symbols right" and "exact" are of the latter, and do not count EOS. A tenth of the
+ * pairs, chosen by a hash of the source, is never drawn in training, and the test is made of these. Nothing is chosen by
+ * looking at it, so there is no validation part.                                                                          */
 
 /* ## 5. First task: say it again
  *
@@ -555,8 +555,8 @@ static void show_branches(const Config *o, FILE *timing)
  * Spanish number words are a small language with a grammar that you can check by eye: 22 symbols, the blank included; words
  * that fuse (veintiuno), agree (quinientos, not cincocientos) and drop letters (veintiún mil); and a length that runs from 3
  * letters to 69. All below a million can be made (common/numbers.c), so there is no lack of data, and each has one right
- * answer. The network is not told what a word is; it reads letters. Numbers of 3, 4, 5 and 6 digits are drawn equally often,
- * and those below 100 as well; a tenth of those from 100 on is held out.
+ * answer. The network is not told what a word is; it reads letters. Numbers of 3, 4, 5 and 6 digits are drawn about equally
+ * often, and those below 100 as well; a tenth of those from 100 on is held out.
  *
  * Both directions are learned, each from scratch, with three widths of the state: half of `--hidden`, `--hidden`, and twice
  * that. In the default run (LSTM, 2,000 steps of 64 numbers) the share of 1,000 held-out numbers that is answered exactly
