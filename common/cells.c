@@ -138,9 +138,11 @@ static Cell *cell_new(const char *op, const char *where, Var *x, const int *inde
                       int gates, Backward *back)
 {
     int B = h0->value.rows, H = h0->value.cols;
-    CHECK_AT(where, T >= 1 && x->value.cols == gates * H && (index || x->value.rows == T * B), "%s: x (%d,%d), h0 (%d,%d), %d steps",
+    CHECK_AT(where, T >= 1 && x->value.cols == gates * H && (index || x->value.rows == T * B),
+             "%s: x (%d,%d), h0 (%d,%d), %d steps",
           op, x->value.rows, x->value.cols, B, H, T);
-    CHECK_AT(where, Wh->value.rows == H && Wh->value.cols == gates * H, "%s: Wh (%d,%d), h0 (%d,%d)", op, Wh->value.rows, Wh->value.cols, B, H);
+    CHECK_AT(where, Wh->value.rows == H && Wh->value.cols == gates * H, "%s: Wh (%d,%d), h0 (%d,%d)", op, Wh->value.rows,
+             Wh->value.cols, B, H);
     Var *in[5] = { x, Wh, h0 };
     int operands = 3;
     if (c0) in[operands++] = c0;
@@ -266,7 +268,8 @@ static void lstm_back(Var *y)
 
 Layer (cell_lstm)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, Var *c0, int T)
 {
-    CHECK_AT(where, mat_same_shape(h0->value, c0->value), "cell_lstm: h0 (%d,%d), c0 (%d,%d)", h0->value.rows, h0->value.cols, c0->value.rows, c0->value.cols);
+    CHECK_AT(where, mat_same_shape(h0->value, c0->value), "cell_lstm: h0 (%d,%d), c0 (%d,%d)", h0->value.rows,
+             h0->value.cols, c0->value.rows, c0->value.cols);
     Cell *c = cell_new("cell_lstm", where, x, index, Wh, h0, c0, NULL, T, 4, lstm_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);
     c->c = tape_matrix(T * c->B, c->H);
@@ -337,7 +340,8 @@ static void gru_back(Var *y)
     end_input(c, 0, 0, 3 * c->H);
     end_weights(c, 0, 0, 2 * c->H);
     if (c->Wh->tracked)
-        matmul_tn(mat_cols(var_grad(c->Wh), 2 * c->H, c->H), mat_cols(c->keep, 3 * c->H, c->H), mat_cols(c->keep, 2 * c->H, c->H), ADD);
+        matmul_tn(mat_cols(var_grad(c->Wh), 2 * c->H, c->H), mat_cols(c->keep, 3 * c->H, c->H),
+                  mat_cols(c->keep, 2 * c->H, c->H), ADD);
     end_state(c);
 }
 
@@ -351,7 +355,8 @@ Layer (cell_gru)(const char *where, Var *x, const int *index, Var *Wh, Var *h0, 
 
 /* ---- GRU, r ⊙ after the product: keep = [ r | z | s | n ], s = h Whn + bn --------------------------------------------- */
 
-static void gru_after_row(int H, real *restrict keep, const real *restrict in, const real *restrict bias, const real *restrict before, real *restrict h)
+static void gru_after_row(int H, real *restrict keep, const real *restrict in, const real *restrict bias,
+                          const real *restrict before, real *restrict h)
 {
     real *r = keep, *z = keep + H, *s = keep + 2 * H, *n = keep + 3 * H;
     for (int j = 0; j < H; j++) {
@@ -408,7 +413,8 @@ static void gru_after_back(Var *y)
 
 Layer (cell_gru_after)(const char *where, Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T)
 {
-    CHECK_AT(where, bn->value.rows == 1 && bn->value.cols == h0->value.cols, "cell_gru_after: bn (%d,%d), h0 (%d,%d)", bn->value.rows, bn->value.cols,
+    CHECK_AT(where, bn->value.rows == 1 && bn->value.cols == h0->value.cols, "cell_gru_after: bn (%d,%d), h0 (%d,%d)",
+             bn->value.rows, bn->value.cols,
           h0->value.rows, h0->value.cols);
     Cell *c = cell_new("cell_gru_after", where, x, index, Wh, h0, NULL, bn, T, 3, gru_after_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);

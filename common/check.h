@@ -31,7 +31,7 @@ _Noreturn void die(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* program_name: what die puts in front of its line; the last part of path is kept. path must outlive the program.         */
 void program_name(const char *path);
 
-/* allocate: count × size bytes, zeroed, aligned to 64. Dies when there are none. The caller owns them and calls free.                    */
+/* allocate: count × size bytes, zeroed, aligned to 64. Dies when there are none. The caller owns them and calls free.        */
 void *allocate(size_t count, size_t size);
 
 #endif

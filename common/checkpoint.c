@@ -336,7 +336,8 @@ int checkpoint_int(const Checkpoint *c, const char *key, int low, int high)
     const char *text = checkpoint_text(c, key);
     char *end;
     long x = strtol(text, &end, 10);
-    if (end == text || *end || x < low || x > high) die("%s: %s is '%s'; expected a number from %d to %d", c->path, key, text, low, high);
+    if (end == text || *end || x < low || x > high)
+        die("%s: %s is '%s'; expected a number from %d to %d", c->path, key, text, low, high);
     return (int)x;
 }
 

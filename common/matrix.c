@@ -46,7 +46,8 @@ Matrix mat_every(Matrix m, int first, int step, int count)
 
 Matrix mat_cols(Matrix m, int first, int count)
 {
-    CHECK(first >= 0 && count >= 0 && first <= m.cols - count, "columns %d to %d of (%d,%d)", first, first + count, m.rows, m.cols);
+    CHECK(first >= 0 && count >= 0 && first <= m.cols - count, "columns %d to %d of (%d,%d)", first, first + count,
+          m.rows, m.cols);
     return (Matrix){ .rows = m.rows, .cols = count, .stride = m.stride, .at = m.at + first };
 }
 
@@ -209,7 +210,8 @@ static void panel_fetch(Panel *panel, real *room, const Product *x, int rows)
 }
 
 /* to (rows, cols) = from (rows, cols), each with steps of its own */
-static void edge_copy(real *to, ptrdiff_t to_row, ptrdiff_t to_col, const real *from, ptrdiff_t row, ptrdiff_t col, int rows, int cols)
+static void edge_copy(real *to, ptrdiff_t to_row, ptrdiff_t to_col, const real *from, ptrdiff_t row, ptrdiff_t col,
+                      int rows, int cols)
 {
     if (to_col == 1 && col == 1)
         for (int r = 0; r < rows; r++) memcpy(to + r * to_row, from + r * row, (size_t)cols * sizeof *to);

@@ -27,7 +27,8 @@ static void add_into(Var *to, real s, Matrix dy)
 /* y (of a's shape) = f(a, b, s), with this way back where a gradient may come */
 static Var *elementwise(const char *op, const char *where, RowFn *f, Var *A, Var *B, double s, Backward *backward)
 {
-    CHECK_AT(where, !B || mat_same_shape(A->value, B->value), "%s: (%d,%d) and (%d,%d)", op, SHAPE(A), B->value.rows, B->value.cols);
+    CHECK_AT(where, !B || mat_same_shape(A->value, B->value), "%s: (%d,%d) and (%d,%d)", op, SHAPE(A),
+             B->value.rows, B->value.cols);
     Var *y = tape_push(op, where, (Var *[]){ A, B }, B ? 2 : 1, SHAPE(A), backward);
     y->scalar = (real)s;
     mat_map(f, y->value, &A->value, B ? &B->value : NULL, y->scalar);
@@ -208,7 +209,8 @@ static Var *cat(const char *op, const char *where, Var *const *parts, int count,
 {
     int total = 0, other = count ? extent(parts[0], !across) : 0;
     for (int i = 0; i < count; total += extent(parts[i++], across))
-        CHECK_AT(where, extent(parts[i], !across) == other, "%s: part 0 (%d,%d), part %d (%d,%d)", op, SHAPE(parts[0]), i, SHAPE(parts[i]));
+        CHECK_AT(where, extent(parts[i], !across) == other, "%s: part 0 (%d,%d), part %d (%d,%d)", op,
+                 SHAPE(parts[0]), i, SHAPE(parts[i]));
     Var *y = tape_push(op, where, parts, count, across ? other : total, across ? total : other, backward);
     for (int i = 0, at = 0; i < count; at += extent(parts[i++], across))
         mat_copy(part_of(y->value, at, parts[i], across), parts[i]->value);
@@ -268,7 +270,8 @@ static void softmax_back(Var *y)
 
 Var *(v_softmax)(const char *where, Var *A, const Matrix *mask)
 {
-    CHECK_AT(where, !mask || mat_same_shape(A->value, *mask), "softmax: A (%d,%d), mask (%d,%d)", SHAPE(A), mask->rows, mask->cols);
+    CHECK_AT(where, !mask || mat_same_shape(A->value, *mask), "softmax: A (%d,%d), mask (%d,%d)", SHAPE(A),
+             mask->rows, mask->cols);
     Var *y = tape_push("softmax", where, ONE(A), SHAPE(A), softmax_back);
     mat_softmax(y->value, A->value, mask);
     return y;

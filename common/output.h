@@ -1,8 +1,8 @@
 /* output: files that appear whole or not at all, and the CSV of a learning curve.
  *
  * A file is written beside its final name, as NAME.partial, and renamed at the end; until then what an earlier run left
- * stays as it was. When the program dies, or is ended by a signal, the unfinished ones are removed (not by a second Ctrl-C). Any failure (a full disk, an unwritable folder)
- * ends the program through die, naming the file.                                                                          */
+ * stays as it was. When the program dies, or is ended by a signal, the unfinished ones are removed (not by a second Ctrl-C).
+ * Any failure (a full disk, an unwritable folder) ends the program through die, naming the file.                          */
 #ifndef WORKBOOK_OUTPUT_H
 #define WORKBOOK_OUTPUT_H
 

@@ -199,7 +199,8 @@ static double power(double base, long t)
 void optim_step(Optim *o, Params *p)
 {
     enum { PIECE = 1 << 14 };
-    static LoopBody *const rules[] = { [SGD] = sgd_step, [ADAGRAD] = adagrad_step, [ADADELTA] = adadelta_step, [ADAM] = adam_step };
+    static LoopBody *const rules[] = { [SGD] = sgd_step, [ADAGRAD] = adagrad_step, [ADADELTA] = adadelta_step,
+                                       [ADAM] = adam_step };
     CHECK(o->size == p->size && p->size < INT32_MAX, "an optimizer for %zu numbers, parameters of %zu", o->size, p->size);
     o->steps++;
     Step step = { .o = o, .w = p->value, .g = p->grad, .lr = (real)o->lr };

@@ -17,7 +17,8 @@ static uint32_t utf8_decode(const unsigned char *s, size_t left, size_t *length)
 {
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
     uint32_t code = s[0];
-    size_t n = code < 0x80 ? 1 : code >= 0xc2 && code < 0xe0 ? 2 : code >= 0xe0 && code < 0xf0 ? 3 : code >= 0xf0 && code < 0xf5 ? 4 : 0;
+    size_t n = code < 0x80 ? 1 : code >= 0xc2 && code < 0xe0 ? 2 : code >= 0xe0 && code < 0xf0 ? 3
+             : code >= 0xf0 && code < 0xf5 ? 4 : 0;
     *length = 0;
     if (n == 0 || n > left) return 0;
     if (n > 1) code &= 0x7fu >> n;
