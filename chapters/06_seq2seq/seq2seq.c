@@ -253,8 +253,8 @@ static Var *answer(const void *model, const Batch *batch, double forcing, Rng *r
  * 2,000 steps. A tenth of the 100,000 sequences is held out.
  *
  * We changed one thing: the step size falls along half a cosine to a twentieth. If it stays (`--copy-low 1`, and in the
- * reference preset), the network learns just as well and then may forget for a while what it knew: with seed 1 it has 99.9
- * % of the symbols right at step 1,175 and 96.6 % at step 2,000. The table gives, for the default run and for `--seed 2`
+ * reference preset), the network learns just as well and then may forget for a while what it knew: with seed 1 it has
+ * 99.9 % of the symbols right at step 1,175 and 96.6 % at step 2,000. The table gives, for the default run and for `--seed 2`
  * and `3`, the share of held-out symbols right at the end, in %, and the first step (of every 25th) at which it was 99.9:
  *
  *     seed                 1                2                3
