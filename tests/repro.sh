@@ -26,12 +26,15 @@ for chapter in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_qui
     if [ -e "$1" ]; then chapters="$chapters $chapter"; else skip "$chapter: not written yet"; fi
 done
 
-# run FOLDER PROGRAM ARGUMENT …
+# run FOLDER [emulator] PROGRAM ARGUMENT …
 run() {
-    out=$1 program=$2
+    out=$1 emulator=
     rm -rf "$1"
-    shift 2
-    "$program" --preset quick --out "$out" "$@" >"$tmp/log" 2>&1 ||
+    shift
+    case $1 in emulator) emulator='qemu-aarch64 -L /usr/aarch64-linux-gnu' && shift ;; esac
+    program=$1
+    shift
+    $emulator "$program" --preset quick --out "$out" "$@" >"$tmp/log" 2>&1 ||
         fail "$program $*: exit status $?: $(tail -n 3 "$tmp/log")"
 }
 
@@ -109,7 +112,7 @@ threads_test() {
     done
 }
 
-# build CC OPT: the chapters in the copy, built anew and compared with those of the tree
+# build CC OPT [emulator]: the chapters in the copy, built anew and compared with those of the tree
 build() {
     targets=
     for chapter in $chapters; do targets="$targets $below/$chapter"; done
@@ -120,7 +123,7 @@ build() {
     fi
     for chapter in $chapters; do
         # shellcheck disable=SC2046
-        run other "$tmp/copy/$below/$chapter" $(small "$chapter")
+        run other ${3:+"$3"} "$tmp/copy/$below/$chapter" $(small "$chapter")
         same "$chapter.small.1" other "$chapter, small: $1 $2"
         case $2 in
         *-march*)
@@ -149,6 +152,11 @@ rebuild_test() {
     if has_avx2 "$cc"; then build "$cc" '-O3 -march=x86-64-v3'; else skip "no x86-64-v3 here"; fi
     case $("$cc" --version 2>/dev/null) in *clang*) other=gcc ;; *) other=clang ;; esac
     if command -v $other >/dev/null; then build $other '-O3 -march=native'; else skip "no $other here"; fi
+    if command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null; then
+        build aarch64-linux-gnu-gcc -O2 emulator
+    else
+        skip "no compiler for AArch64 with an emulator here"
+    fi
 }
 
 threads_test
