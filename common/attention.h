@@ -9,7 +9,7 @@
  *
  * Chapter 07 builds all three from visible ops, a sequence at a time; tests/test_attention.c holds the two equal. q and K must
  * not be the same Var, nor views that share numbers: their gradients are added to side by side. Results live until tape_reset.
- * `where` is supplied as in ops.h.                                                                       */
+ * `where` is supplied as in ops.h.                                                                                         */
 #ifndef WORKBOOK_ATTENTION_H
 #define WORKBOOK_ATTENTION_H
 

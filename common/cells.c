@@ -414,8 +414,7 @@ static void gru_after_back(Var *y)
 Layer (cell_gru_after)(const char *where, Var *x, const int *index, Var *Wh, Var *bn, Var *h0, int T)
 {
     CHECK_AT(where, bn->value.rows == 1 && bn->value.cols == h0->value.cols, "cell_gru_after: bn (%d,%d), h0 (%d,%d)",
-             bn->value.rows, bn->value.cols,
-          h0->value.rows, h0->value.cols);
+             bn->value.rows, bn->value.cols, h0->value.rows, h0->value.cols);
     Cell *c = cell_new("cell_gru_after", where, x, index, Wh, h0, NULL, bn, T, 3, gru_after_back);
     c->keep = tape_matrix(T * c->B, 4 * c->H);
     c->sums = tape_matrix(c->B, 3 * c->H);

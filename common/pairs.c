@@ -215,13 +215,16 @@ Answer answer_of(const int *said, int B, int T, int eos)
     return a;
 }
 
+bool answer_exact(const Pair *pair, const Answer *answer)
+{
+    return answer->n == pair->m && memcmp(answer->y, pair->y, (size_t)pair->m * sizeof *pair->y) == 0;
+}
+
 bool score_add(Score *score, const Pair *pair, const Answer *answer)
 {
-    int right = 0;
-    for (int t = 0; t < smaller(answer->n, pair->m); t++) right += answer->y[t] == pair->y[t];
-    bool exact = answer->n == pair->m && right == pair->m;
+    bool exact = answer_exact(pair, answer);
+    for (int t = 0; t < smaller(answer->n, pair->m); t++) score->right += answer->y[t] == pair->y[t];
     score->symbols += pair->m;
-    score->right += right;
     score->pairs++;
     score->exact += exact;
     return exact;
@@ -255,11 +258,10 @@ void predictions_write(FILE *f, const char *model, const Task *task, const Pair 
 {
     char source[SYMBOLS_ROOM], target[SYMBOLS_ROOM], said[SYMBOLS_ROOM];
     for (int i = 0; i < n; i++) {
-        Score one = { 0 };
-        bool exact = score_add(&one, &pair[i], &answer[i]);
         symbols_text(&task->source, pair[i].x, pair[i].n, source);
         symbols_text(&task->target, pair[i].y, pair[i].m, target);
         symbols_text(&task->target, answer[i].y, answer[i].n, said);
-        fprintf(f, "%s,%s,%s,%s,%s,%d\n", model, task->name, source, target, said, exact);
+        fprintf(f, "%s,%s,%s,%s,%s,%d\n", model, task->name, source, target, said,
+                answer_exact(&pair[i], &answer[i]));
     }
 }

@@ -89,8 +89,9 @@ Answer answer_of(const int *said, int B, int T, int eos);
 
 typedef struct { long symbols, right, pairs, exact; } Score;     /* {0} to begin with */
 
-/* A symbol is right where answer and target agree at the same place. The answer is exact, which is returned, when it is the
- * whole target and no more.                                                                                                */
+bool answer_exact(const Pair *pair, const Answer *answer);       /* the whole target, and no more */
+
+/* A symbol is right where answer and target agree at the same place. Returns whether the answer is exact.                 */
 bool score_add(Score *score, const Pair *pair, const Answer *answer);
 double score_symbols(const Score *s);      /* right / symbols, 0 of nothing */
 double score_exact(const Score *s);        /* exact / pairs, 0 of nothing   */

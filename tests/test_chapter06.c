@@ -936,15 +936,6 @@ static void call_check_texts(void)
     check_texts(tried);
 }
 
-static void expect_death(void (*call)(void), const char *word)
-{
-    char said[1000];
-    int status = unit_child(call, said, sizeof said);
-    char *end = strchr(said, '\n');
-    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 2, "status %d, expected exit 2: %s", status, said);
-    EXPECT(end && end[1] == '\0' && strstr(said, word), "expected one line with %s: %s", word, said);
-}
-
 static void test_other_checkpoints(void)
 {
     static const char *const key[] = { "model", "task", "cell", "layers", "hidden" };
@@ -960,7 +951,7 @@ static void test_other_checkpoints(void)
         checkpoint_add_params(&c, &m.params);
         checkpoint_write(&c, folder, "other.safetensors");
         checkpoint_free(&c);
-        expect_death(call_load, wrong == 4 ? "another model" : bad[wrong]);
+        EXPECT_DEATH(call_load, wrong == 4 ? "another model" : bad[wrong]);
     }
     remove(in_folder("other.safetensors"));
     params_free(&m.params);
@@ -977,7 +968,7 @@ static void test_bad_texts(void)
         Config o = quick;
         *(const char **)((char *)&o + bad[i].at) = "123456";
         tried = &o;
-        expect_death(call_check_texts, bad[i].word);
+        EXPECT_DEATH(call_check_texts, bad[i].word);
     }
     check_texts(&quick);
 }

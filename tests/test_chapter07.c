@@ -862,15 +862,6 @@ static void call_look_at(void)
     look_at(&m, &task, asked);
 }
 
-static void expect_death(void (*call)(void), const char *word)
-{
-    char said[1000];
-    int status = unit_child(call, said, sizeof said);
-    char *end = strchr(said, '\n');
-    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 2, "status %d, expected exit 2: %s", status, said);
-    EXPECT(end && end[1] == '\0' && strstr(said, word), "expected one line with %s: %s", word, said);
-}
-
 /* The first is as chapter 06 writes it. */
 static void test_other_checkpoints(void)
 {
@@ -887,7 +878,7 @@ static void test_other_checkpoints(void)
         checkpoint_add_params(&c, &m.params);
         checkpoint_write(&c, folder, "other.safetensors");
         checkpoint_free(&c);
-        expect_death(call_load, wrong == 4 ? "another model" : bad[wrong]);
+        EXPECT_DEATH(call_load, wrong == 4 ? "another model" : bad[wrong]);
     }
     remove(in_folder("other.safetensors"));
     params_free(&m.params);
@@ -899,7 +890,7 @@ static void test_prompt_without_a_network(void)
     Config o = quick;
     o.prompt = "dos";
     tried = &o;
-    expect_death(call_check_prompt, "--load");
+    EXPECT_DEATH(call_check_prompt, "--load");
     check_prompt(&quick);
 }
 
@@ -911,7 +902,7 @@ static void test_bad_prompts(void)
     const char *const prompt[] = { "", "dos, tres", "DOS", long_one };
     for (int i = 0; i < 4; i++) {
         asked = prompt[i];
-        expect_death(call_look_at, "--prompt");
+        EXPECT_DEATH(call_look_at, "--prompt");
     }
 }
 

@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ static struct { const char *test; long checks, failures; int passed, failed; cha
 #define EXPECT(cond, ...) unit_expect(HERE, (cond), "expected " #cond, __VA_ARGS__)
 #define EXPECT_NEAR(got, want, tolerance, ...) \
     unit_expect(HERE, unit_near((double)(got), (double)(want), tolerance), unit.came, __VA_ARGS__)
+#define EXPECT_DEATH(call, word) unit_expect_death(HERE, call, word)      /* status 2, and one line on stderr that has word */
 #define EXPECT_SAME_BYTES(got, want, size, ...) unit_expect(HERE, unit_same(got, want, size), unit.came, __VA_ARGS__)
 
 PRINTF_LIKE(4, 5) static inline void unit_expect(const char *where, bool ok, const char *came, const char *fmt, ...)
@@ -76,6 +78,15 @@ static inline int unit_child(void (*call)(void), char *said, size_t room)
     said[log ? fread(said, 1, room - 1, log) : 0] = '\0';
     if (log) fclose(log);
     return status;
+}
+
+static inline void unit_expect_death(const char *where, void (*call)(void), const char *word)
+{
+    char said[1000];
+    int status = unit_child(call, said, sizeof said);
+    char *end = strchr(said, '\n');
+    unit_expect(where, WIFEXITED(status) && WEXITSTATUS(status) == 2, "expected exit status 2", "status %d: %s", status, said);
+    unit_expect(where, end && end[1] == '\0' && strstr(said, word), "expected one line with that word", "'%s': %s", word, said);
 }
 
 static inline void unit_run(const char *name, void (*test)(void))

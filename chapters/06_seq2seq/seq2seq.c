@@ -696,11 +696,9 @@ static void write_samples(FILE *f, const Task *task, const Trial *t)
     char source[SYMBOLS_ROOM], said[SYMBOLS_ROOM], target[SYMBOLS_ROOM];
     for (int i = 0; i < t->tests && i < SAMPLES; i++) {
         const Pair *p = &t->test[i];
-        Score one = { 0 };
-        bool exact = score_add(&one, p, &t->answer[i]);
         symbols_text(&task->source, p->x, p->n, source);
         fprintf(f, "%s → %s", source, symbols_text(&task->target, t->answer[i].y, t->answer[i].n, said));
-        if (!exact) fprintf(f, "   and not %s", symbols_text(&task->target, p->y, p->m, target));
+        if (!answer_exact(p, &t->answer[i])) fprintf(f, "   and not %s", symbols_text(&task->target, p->y, p->m, target));
         fputc('\n', f);
     }
 }

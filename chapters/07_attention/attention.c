@@ -685,7 +685,7 @@ static void model_load(Model *m, Task *task, const char *path)
 typedef struct { Curve curve; Output *length, *digits, *predictions, *attention, *samples; FILE *accuracy, *timing; } NumberFiles;
 
 /* Four sources, short and long; of the words only two, which are drawn tall. */
-static void write_looks(const Model *m, const char *name, const Task *task, NumberFiles *files)
+static void write_looks(const Model *m, const Task *task, NumberFiles *files)
 {
     static const char *const words[] = { "novecientos dos", "doscientos tres mil cuatro", "treinta y un mil novecientos nueve",
                                          "setecientos veintiún mil quinientos dieciséis" };
@@ -693,7 +693,7 @@ static void write_looks(const Model *m, const char *name, const Task *task, Numb
     bool to_digits = strcmp(task->name, "to_digits") == 0;
     for (int i = 0; i < (to_digits ? 4 : 2); i++) {
         Look look = look_at(m, task, to_digits ? words[i] : digits[i]);
-        write_look(output_file(files->attention), name, task, i + 1, &look);
+        write_look(output_file(files->attention), task->name, task, i + 1, &look);
         print_look(output_file(files->samples), task, &look);
         if (i == 1) print_look(stdout, task, &look);
     }
@@ -720,7 +720,7 @@ static void show_task(const Task *task, bool dot, const Config *o, NumberFiles *
         predictions_write(output_file(files->predictions), trial.model, task, test, answer, trial.tests);
     }
     if (learned && (!dot || strcmp(o->score, "dot") == 0)) {
-        write_looks(&m, digits ? "to_digits" : "to_words", task, files);
+        write_looks(&m, task, files);
         model_save(&m, task, o->out, digits ? "to_digits.safetensors" : "to_words.safetensors");
     }
     params_free(&m.params);
