@@ -1,4 +1,4 @@
-/* attention: the two scores of chapter 07 and the weighted sum, for a whole batch at once.
+/* attention: the two scores of chapter 07 and the weighted sum, for a whole batch at once; and the heads of chapter 08.
  *
  * Each of B sequences asks one question, its query, of S places of its own. K and X have the places of all sequences with
  * time in rows, as the cells give them: place s of sequence b is row s·B + b.
@@ -13,6 +13,7 @@
 #ifndef WORKBOOK_ATTENTION_H
 #define WORKBOOK_ATTENTION_H
 
+#include "rng.h"
 #include "tape.h"
 
 /* q (B,D), K (S·B,D) → E (B,S)                       dq[b] += Σₛ dE[b,s] K[s,b]      dK[s,b] += dE[b,s] q[b]
@@ -27,6 +28,26 @@ Var *v_score_additive(const char *where, Var *q, Var *K, Var *va);
 /* A (B,S), X (S·B,D) → C (B,D)                       dA[b,s] += dC[b] · X[s,b]       dX[s,b] += A[b,s] dC[b]              */
 Var *v_context(const char *where, Var *A, Var *X);
 
+/* ---- heads ------------------------------------------------------------------------------------------------------------
+ *
+ * v_attention: what chapter 08 calls attention, all of it, for B sequences and all heads. Here a sequence's rows lie together:
+ * step t of sequence b is row b·T + t of Q, and place s of it row b·S + s of K and V.
+ *
+ *     Q (B·T,D), K and V (B·S,D)  →  Y (B·T,D)           head h owns the columns h·D/heads …, of width d = D/heads
+ *     P = softmax(Q/√d Kᵀ) over the s that may be seen,  Y = dropout(P) V                      for each b and h
+ *
+ * Place s of sequence b may be seen from step t if s < seen.lengths[b] (NULL: any s), and, where seen.causal, if s ≤ t + S - T:
+ * the steps are the last T of the S places. What may not be seen has the weight 0 exactly, and is not even computed; from a
+ * step that may see nothing comes a row of zeros. The sums have the order of chapter 08's visible way, so the two agree to the
+ * last bit. rng may be NULL where dropout is 0. Source: Vaswani et al. 2017, section 3.2.                                 */
+typedef struct { int B; bool causal; const int *lengths; } Seen;
+
+Var *v_attention(const char *where, Var *Q, Var *K, Var *V, int heads, Seen seen, double dropout, Rng *rng);
+
+/* The weights P of step t in head h, over the S places, of a Y that v_attention made; before dropout; until tape_reset.   */
+const real *attention_weights(const Var *Y, int b, int h, int t);
+
+#define v_attention(...)      v_attention(HERE, __VA_ARGS__)
 #define v_score_dot(...)      v_score_dot(HERE, __VA_ARGS__)
 #define v_score_additive(...) v_score_additive(HERE, __VA_ARGS__)
 #define v_context(...)        v_context(HERE, __VA_ARGS__)

@@ -29,6 +29,8 @@ typedef struct {
     int count;
     const void *presets[PRESETS];          /* the three structs */
     size_t size;                           /* sizeof of one     */
+    const char *choice;                    /* a chapter with several tasks has three structs for each: the name of the OPTION_CHOICE */
+    const void *const (*of_choice)[PRESETS];   /* that tells which task, and the structs in the order of its words; or else NULL */
 } Cli;
 
 /* Fills *config. --help prints and exits 0. Text options point into argv.                                                 */

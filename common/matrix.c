@@ -82,7 +82,10 @@ enum {
 
 typedef struct { const real *at; ptrdiff_t row, col; } Steps;      /* element (i,p) at[i·row + p·col]: A, or A turned */
 
-typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int stride, Into into);
+/* What the sums of a tile begin with: C itself, zeros, or a row that all its rows have. */
+typedef struct { const real *at; int stride; } Start;
+
+typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int stride, Start from);
 
 /* A tile of R rows and V vectors. The rows are variables of their own, s0 … s5, and not an array of rows: only then do both
  * gcc and clang see that they may live in registers. */
@@ -99,19 +102,16 @@ typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int st
 #define PREFETCH(p) (void)(p)
 #endif
 
-static const real zeros[PANEL];                    /* what a tile starts from where C is not added to */
-
 #define DECLARE(i, V) real s##i[V * VECTOR];
-#define LOAD(i, V)    for (int j = 0; j < V * VECTOR; j++) s##i[j] = from[(ptrdiff_t)i * from_stride + j];
+#define LOAD(i, V)    for (int j = 0; j < V * VECTOR; j++) s##i[j] = from.at[(ptrdiff_t)i * from.stride + j];
 #define FETCH(i, V)   for (int v = 0; v < V; v++) PREFETCH(c + (ptrdiff_t)i * stride + v * VECTOR);
 #define STORE(i, V)   for (int j = 0; j < V * VECTOR; j++) c[(ptrdiff_t)i * stride + j] = s##i[j];
 #define GATHER(i, V)  for (int j = 0; j < V * VECTOR; j++) s##i[j] = real_fma(x[i * a.row], b[j], s##i[j]);
 
 #define TILE(R, V)                                                                                      \
-static void tile_##R##x##V(int k, Steps a, const real *b, int b_stride, real *c, int stride, Into into) \
+static void tile_##R##x##V(int k, Steps a, const real *b, int b_stride, real *c, int stride, Start from) \
 {                                                                                                       \
-    const real *x = a.at, *from = into == SET ? zeros : c;                                              \
-    int from_stride = into == SET ? 0 : stride;                                                         \
+    const real *x = a.at;                                                                               \
     ROWS_##R(FETCH, V)                                                                                  \
     ROWS_##R(DECLARE, V)                                                                                \
     ROWS_##R(LOAD, V)                                                                                   \
@@ -142,7 +142,8 @@ typedef struct {
     real *c;
     Matrix B;                                      /* (k,n), or (n,k) where turn_b            */
     bool turn_b;
-    Into into;
+    Into into;                                     /* SET: or what the sums begin with is …   */
+    const real *bias;                              /* … this (n), for every row; NULL: zeros  */
     int panels, block;                             /* panels across C; rows of C in a task    */
 } Product;
 
@@ -151,6 +152,7 @@ typedef struct {
     const real *at;                                /* (depth, width), `stride` from row to row */
     int stride, width, depth;
     int j0, cols, p0;                              /* cols ≤ width: the columns that B has     */
+    real begin[PANEL];                             /* what each row of C begins with, if not with C */
 } Panel;
 
 /* room = B[p0 …, j0 …], zeros beyond its last column */
@@ -226,7 +228,8 @@ static void multiply_rows(const Product *x, const Panel *panel, int i0, int i1, 
     for (int i = i0; i < i1; i += ROWS, c += (ptrdiff_t)ROWS * stride) {
         int rows = i1 - i < ROWS ? i1 - i : ROWS;
         Steps a = { x->A.at + i * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col };
-        tiles[panel->width / VECTOR - 1][rows - 1](panel->depth, a, panel->at, panel->stride, c, stride, into);
+        Start from = into == ADD ? (Start){ c, stride } : (Start){ panel->begin, 0 };
+        tiles[panel->width / VECTOR - 1][rows - 1](panel->depth, a, panel->at, panel->stride, c, stride, from);
     }
 }
 
@@ -256,6 +259,7 @@ static void multiply_block(const Product *x, int first, int last, int i0, int i1
     _Alignas(64) real room[DEPTH * PANEL];
     Panel panel = { .j0 = first, .cols = last - first, .width = (last - first + VECTOR - 1) / VECTOR * VECTOR };
     int deepest = DEPTH * PANEL / panel.width;
+    if (x->bias) memcpy(panel.begin, x->bias + first, (size_t)panel.cols * sizeof(real));
     for (; panel.p0 < x->k; panel.p0 += panel.depth) {
         panel.depth = x->k - panel.p0 < deepest ? x->k - panel.p0 : deepest;
         panel_fetch(&panel, room, x, i1 - i0);
@@ -305,6 +309,14 @@ void matmul_nn(Matrix C, Matrix A, Matrix B, Into into)
     FITS(A.cols == B.rows && C.rows == A.rows && C.cols == B.cols, "A B");
     if (is_empty(C, A.cols, into)) return;
     multiply((Product){ .m = C.rows, .k = A.cols, .n = C.cols, .A = steps(A), .C = steps(C), .c = C.at, .B = B, .into = into });
+}
+
+void matmul_bias(Matrix C, Matrix A, Matrix B, Matrix b)
+{
+    FITS(A.cols == B.rows && C.rows == A.rows && C.cols == B.cols && b.rows == 1 && b.cols == C.cols, "A B + b");
+    if (A.cols == 0) mat_fill(C, 0), mat_add_row(C, b);
+    if (is_empty(C, A.cols, ADD)) return;
+    multiply((Product){ .m = C.rows, .k = A.cols, .n = C.cols, .A = steps(A), .C = steps(C), .c = C.at, .B = B, .bias = b.at });
 }
 
 /* Turning B costs as much as using it 16 times. Where A has the fewer rows, Cᵀ = B Aᵀ turns A instead, and C's tiles. */
@@ -609,16 +621,26 @@ void mat_add_row(Matrix Y, Matrix b)
     }
 }
 
+typedef struct { real *sum; Matrix A; } RowSum;
+
+/* A thread takes columns here, too. Four rows at a time, in the same order: fewer trips of the sum through memory. */
+static void sum_columns(int begin, int end, void *arg)
+{
+    const RowSum *x = arg;
+    real *restrict sum = x->sum;
+    int r = 0;
+    for (; r + 4 <= x->A.rows; r += 4) {
+        const real *a0 = mat_row(x->A, r), *a1 = mat_row(x->A, r + 1), *a2 = mat_row(x->A, r + 2), *a3 = mat_row(x->A, r + 3);
+        for (int j = begin; j < end; j++) sum[j] = sum[j] + a0[j] + a1[j] + a2[j] + a3[j];
+    }
+    for (; r < x->A.rows; r++)
+        for (int j = begin; j < end; j++) sum[j] += mat_row(x->A, r)[j];
+}
+
 void mat_sum_rows(Matrix b, Matrix A, Into into)
 {
     CHECK(b.rows == 1 && b.cols == A.cols, "b (%d,%d), A (%d,%d)", b.rows, b.cols, A.rows, A.cols);
     if (into == SET) mat_fill(b, 0);
-    real *restrict sum = b.at;
-    int r = 0;
-    for (; r + 4 <= A.rows; r += 4) {              /* four at a time, in the same order: fewer trips of sum through memory */
-        const real *a0 = mat_row(A, r), *a1 = mat_row(A, r + 1), *a2 = mat_row(A, r + 2), *a3 = mat_row(A, r + 3);
-        for (int j = 0; j < A.cols; j++) sum[j] = sum[j] + a0[j] + a1[j] + a2[j] + a3[j];
-    }
-    for (; r < A.rows; r++)
-        for (int j = 0; j < A.cols; j++) sum[j] += mat_row(A, r)[j];
+    RowSum x = { b.at, A };
+    parallel_for(A.cols, 4 * PIECE / (A.rows + 1) / LANES * LANES + 4 * LANES, sum_columns, &x);
 }

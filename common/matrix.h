@@ -45,6 +45,7 @@ static inline bool mat_same_shape(Matrix a, Matrix b) { return a.rows == b.rows 
 typedef enum { SET, ADD } Into;            /* C = …  or  C += …, the chain then starting from what C holds */
 
 void matmul_nn(Matrix C, Matrix A, Matrix B, Into into);         /* A B     A (m,k)  B (k,n)  →  C (m,n) */
+void matmul_bias(Matrix C, Matrix A, Matrix B, Matrix b);        /* A B + b in every row, b (1,n): the chains begin with b */
 void matmul_nt(Matrix C, Matrix A, Matrix B, Into into);         /* A Bᵀ    A (m,k)  B (n,k)  →  C (m,n) */
 void matmul_tn(Matrix C, Matrix A, Matrix B, Into into);         /* Aᵀ B    A (k,m)  B (k,n)  →  C (m,n) */
 

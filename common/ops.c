@@ -24,6 +24,15 @@ static void add_into(Var *to, real s, Matrix dy)
     if (to->tracked) mat_axpy(var_grad(to), s, dy);
 }
 
+/* The gradient of a product's operand: (C op A B) into it, where it is tracked. */
+static void product_back(void (*product)(Matrix, Matrix, Matrix, Into), Var *to, Matrix A, Matrix B)
+{
+    Into into;
+    if (!to->tracked) return;
+    Matrix grad = var_grad_into(to, &into);
+    product(grad, A, B, into);
+}
+
 /* y (of a's shape) = f(a, b, s), with this way back where a gradient may come */
 static Var *elementwise(const char *op, const char *where, RowFn *f, Var *A, Var *B, double s, Backward *backward)
 {
@@ -120,9 +129,8 @@ Var *(v_relu)(const char *where, Var *A) { return elementwise("relu", where, rel
 
 static void matmul_back(Var *y)
 {
-    Var *a = y->in[0], *b = y->in[1];
-    if (a->tracked) matmul_nt(var_grad(a), y->grad, b->value, ADD);
-    if (b->tracked) matmul_tn(var_grad(b), a->value, y->grad, ADD);
+    product_back(matmul_nt, y->in[0], y->grad, y->in[1]->value);
+    product_back(matmul_tn, y->in[1], y->in[0]->value, y->grad);
 }
 
 Var *(v_matmul)(const char *where, Var *A, Var *B)
@@ -135,9 +143,8 @@ Var *(v_matmul)(const char *where, Var *A, Var *B)
 
 static void matmul_nt_back(Var *y)
 {
-    Var *a = y->in[0], *b = y->in[1];
-    if (a->tracked) matmul_nn(var_grad(a), y->grad, b->value, ADD);
-    if (b->tracked) matmul_tn(var_grad(b), y->grad, a->value, ADD);
+    product_back(matmul_nn, y->in[0], y->grad, y->in[1]->value);
+    product_back(matmul_tn, y->in[1], y->grad, y->in[0]->value);
 }
 
 Var *(v_matmul_nt)(const char *where, Var *A, Var *B)
@@ -145,6 +152,21 @@ Var *(v_matmul_nt)(const char *where, Var *A, Var *B)
     CHECK_AT(where, A->value.cols == B->value.cols, "matmul_nt: A (%d,%d), B (%d,%d)", SHAPE(A), SHAPE(B));
     Var *y = tape_push("matmul_nt", where, TWO(A, B), A->value.rows, B->value.rows, matmul_nt_back);
     matmul_nt(y->value, A->value, B->value, SET);
+    return y;
+}
+
+static void linear_back(Var *y)
+{
+    matmul_back(y);
+    if (y->in[2]->tracked) mat_sum_rows(var_grad(y->in[2]), y->grad, ADD);
+}
+
+Var *(v_linear)(const char *where, Var *X, Var *W, Var *b)
+{
+    CHECK_AT(where, X->value.cols == W->value.rows && b->value.rows == 1 && b->value.cols == W->value.cols,
+             "linear: X (%d,%d), W (%d,%d), b (%d,%d)", SHAPE(X), SHAPE(W), SHAPE(b));
+    Var *y = tape_push("linear", where, (Var *[]){ X, W, b }, 3, X->value.rows, W->value.cols, linear_back);
+    matmul_bias(y->value, X->value, W->value, b->value);
     return y;
 }
 
@@ -277,6 +299,62 @@ Var *(v_softmax)(const char *where, Var *A, const Matrix *mask)
     return y;
 }
 
+/* ---- layer_norm: a row of kept holds u, 1/√(var + ε), and room for n numbers, in the end dY ⊙ u ---------------------------- */
+
+static void layer_norm_rows(int begin, int end, void *arg)
+{
+    const Var *y = arg;
+    int n = y->value.cols;
+    const real *g = y->in[1]->value.at, *b = y->in[2]->value.at;
+    for (int r = begin; r < end; r++) {
+        const real *a = mat_row(y->in[0]->value, r);
+        real *restrict u = mat_row(y->kept, r), *restrict out = mat_row(y->value, r), mean = sum_lanes(a, n) / (real)n;
+        for (int j = 0; j < n; j++) u[j] = a[j] - mean;
+        for (int j = 0; j < n; j++) out[j] = u[j] * u[j];
+        real scale = u[n] = 1 / real_sqrt(sum_lanes(out, n) / (real)n + (real)1e-5);
+        for (int j = 0; j < n; j++) u[j] *= scale;
+        for (int j = 0; j < n; j++) out[j] = real_fma(g[j], u[j], b[j]);
+    }
+}
+
+static void layer_norm_rows_back(int begin, int end, void *arg)
+{
+    const Var *y = arg;
+    int n = y->value.cols;
+    const real *g = y->in[1]->value.at;
+    for (int r = begin; r < end; r++) {
+        const real *dy = mat_row(y->grad, r), *u = mat_row(y->kept, r);
+        real *restrict da = mat_row(y->in[0]->grad, r), *restrict room = mat_row(y->kept, r) + n + 1;
+        for (int j = 0; j < n; j++) room[j] = dy[j] * g[j];
+        real mean = sum_lanes(room, n) / (real)n;
+        for (int j = 0; j < n; j++) room[j] *= u[j];
+        real along = sum_lanes(room, n) / (real)n;
+        for (int j = 0; j < n; j++) da[j] = real_fma(u[n], real_fma(-u[j], along, dy[j] * g[j] - mean), da[j]);
+        for (int j = 0; j < n; j++) room[j] = dy[j] * u[j];
+    }
+}
+
+enum { NORM_ROWS = 64 };                   /* that a thread takes at a time */
+
+static void layer_norm_back(Var *y)
+{
+    int n = y->value.cols;
+    var_grad(y->in[0]);                    /* an untracked operand gets one, too, which nobody reads */
+    parallel_for(y->value.rows, NORM_ROWS, layer_norm_rows_back, y);
+    if (y->in[1]->tracked) mat_sum_rows(var_grad(y->in[1]), mat_cols(y->kept, n + 1, n), ADD);
+    if (y->in[2]->tracked) mat_sum_rows(var_grad(y->in[2]), y->grad, ADD);
+}
+
+Var *(v_layer_norm)(const char *where, Var *A, Var *g, Var *b)
+{
+    CHECK_AT(where, g->value.rows == 1 && g->value.cols == A->value.cols && mat_same_shape(g->value, b->value),
+             "layer_norm: A (%d,%d), g (%d,%d), b (%d,%d)", SHAPE(A), SHAPE(g), SHAPE(b));
+    Var *y = tape_push("layer_norm", where, (Var *[]){ A, g, b }, 3, SHAPE(A), layer_norm_back);
+    y->kept = tape_matrix(A->value.rows, 2 * A->value.cols + 1);
+    parallel_for(A->value.rows, NORM_ROWS, layer_norm_rows, y);
+    return y;
+}
+
 /* kept holds softmax(A), scalar 1 / rows counted */
 static void cross_entropy_back(Var *y)
 {
@@ -324,12 +402,33 @@ Var *(v_mean)(const char *where, Var *A)
     return y;
 }
 
+static void dropout_back(Var *y)
+{
+    mat_map(mul_add_row, var_grad(y->in[0]), &y->grad, &y->kept, 0);
+}
+
+typedef struct { Var *y; Rng from; double p; } Dropping;
+
+static void dropout_rows(int begin, int end, void *arg)
+{
+    Dropping *x = arg;
+    Matrix A = x->y->in[0]->value;
+    Rng rng = rng_skip(x->from, (uint64_t)begin * (uint64_t)A.cols);
+    for (int r = begin; r < end; r++) {
+        const real *a = mat_row(A, r);
+        real *restrict keep = mat_row(x->y->kept, r), *restrict out = mat_row(x->y->value, r);
+        rng_keep(&rng, x->p, keep, A.cols);
+        for (int j = 0; j < A.cols; j++) out[j] = a[j] * keep[j];
+    }
+}
+
 Var *(v_dropout)(const char *where, Var *A, double p, Rng *rng)
 {
     CHECK_AT(where, p >= 0 && p < 1, "dropout with probability %g", p);
     if (p == 0 || !tape_is_recording()) return A;
-    Matrix mask = tape_matrix(SHAPE(A));
-    uint32_t limit = (uint32_t)(p * 0x1p32);
-    for (size_t i = 0; i < mat_size(mask); i++) mask.at[i] = rng_bits(rng) < limit ? 0 : (real)(1 / (1 - p));
-    return (v_mul)(where, A, v_const(mask));
+    Dropping x = { tape_push("dropout", where, ONE(A), SHAPE(A), dropout_back), *rng, p };
+    x.y->kept = tape_matrix(SHAPE(A));
+    parallel_for(A->value.rows, 4096 / (A->value.cols + 1) + 1, dropout_rows, &x);
+    *rng = rng_skip(*rng, mat_size(A->value));
+    return x.y;
 }

@@ -34,6 +34,10 @@ Var *v_matmul(const char *where, Var *A, Var *B);
  *     dB += dCᵀ A           (n,m)(m,k)                                                                                    */
 Var *v_matmul_nt(const char *where, Var *A, Var *B);
 
+/* v_linear: Y = X W + b, b added to every row, as one op: half the trips through memory of v_add_bias(v_matmul(X, W), b).
+ * X (m,k), W (k,n), b (1,n)  →  Y (m,n)        dX += dY Wᵀ      dW += Xᵀ dY      db += Σ over the rows of dY                */
+Var *v_linear(const char *where, Var *X, Var *W, Var *b);
+
 /* v_add_bias: Y = A + b to every row.   A (m,n), b (1,n)      dA += dY      db += Σ over the rows of dY                   */
 Var *v_add_bias(const char *where, Var *A, Var *b);
 
@@ -57,6 +61,12 @@ Var *v_lookup(const char *where, Var *A, const int *index, int rows);
  * elsewhere exactly 0.      dA += Y ⊙ (dY - Σ over the row of dY ⊙ Y)                                                     */
 Var *v_softmax(const char *where, Var *A, const Matrix *mask);
 
+/* v_layer_norm: each row moved and scaled to mean 0 and variance 1, then stretched and moved by what is learned.
+ * A (m,n), g and b (1,n)  →  Y (m,n):     u = (a - mean a) / √(var a + 1e-5)      y = g ⊙ u + b
+ *     dg += Σ dY ⊙ u      db += Σ dY  over the rows;      with d = dY ⊙ g:   dA += (d - mean d - u mean(d ⊙ u)) / √(var a + 1e-5)
+ * Source: Ba, Kiros and Hinton, "Layer normalization", 2016.                                                              */
+Var *v_layer_norm(const char *where, Var *A, Var *g, Var *b);
+
 /* v_cross_entropy: the mean of -ln softmax(A[r])[target[r]] over the rows r whose target is not negative, in nats (1,1).
  * Negative targets are padding; with nothing else the loss is 0.   dA += dY (softmax(A) - onehot(target)) / rows counted.
  * target (A.rows) is copied.                                                                                              */
@@ -79,6 +89,7 @@ Var *v_dropout(const char *where, Var *A, double p, Rng *rng);
 #define v_relu(...)          v_relu(HERE, __VA_ARGS__)
 #define v_matmul(...)        v_matmul(HERE, __VA_ARGS__)
 #define v_matmul_nt(...)     v_matmul_nt(HERE, __VA_ARGS__)
+#define v_linear(...)        v_linear(HERE, __VA_ARGS__)
 #define v_add_bias(...)      v_add_bias(HERE, __VA_ARGS__)
 #define v_cols(...)          v_cols(HERE, __VA_ARGS__)
 #define v_rows(...)          v_rows(HERE, __VA_ARGS__)
@@ -87,6 +98,7 @@ Var *v_dropout(const char *where, Var *A, double p, Rng *rng);
 #define v_vcat(...)          v_vcat(HERE, __VA_ARGS__)
 #define v_lookup(...)        v_lookup(HERE, __VA_ARGS__)
 #define v_softmax(...)       v_softmax(HERE, __VA_ARGS__)
+#define v_layer_norm(...)    v_layer_norm(HERE, __VA_ARGS__)
 #define v_cross_entropy(...) v_cross_entropy(HERE, __VA_ARGS__)
 #define v_mean(...)          v_mean(HERE, __VA_ARGS__)
 #define v_dropout(...)       v_dropout(HERE, __VA_ARGS__)

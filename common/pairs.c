@@ -47,7 +47,7 @@ const char *symbols_text(const Vocab *vocab, const int *ids, int n, char room[SY
 
 /* ---- tasks ---------------------------------------------------------------------------------------------------------- */
 
-static Split split_of(uint64_t what)
+Split split_of(uint64_t what)
 {
     Rng rng = rng_new(what, 1000);
     return rng_below(&rng, 10) == 0 ? TEST : TRAIN;

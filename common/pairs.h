@@ -36,6 +36,8 @@ void pair_truncate(Pair *pair, int n, int m);
 /* Nine in ten pairs are to train on, the tenth is for the test. The pair alone decides which, whatever the seed.          */
 typedef enum { TRAIN, TEST } Split;
 
+Split split_of(uint64_t what);             /* a hash of what names a pair */
+
 typedef struct Task Task;
 struct Task {
     const char *name;                      /* as in a CSV: "copy"          */

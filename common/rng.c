@@ -2,6 +2,8 @@
 #include "check.h"
 #include "maths.h"
 
+#define GOLDEN 0x9e3779b97f4a7c15u
+
 static uint64_t mix(uint64_t z)
 {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -17,8 +19,19 @@ Rng rng_new(uint64_t seed, uint64_t stream)
 
 uint32_t rng_bits(Rng *rng)
 {
-    rng->state += 0x9e3779b97f4a7c15u;
+    rng->state += GOLDEN;
     return (uint32_t)(mix(rng->state) >> 32);
+}
+
+Rng rng_skip(Rng rng, uint64_t n) { return (Rng){ .state = rng.state + n * GOLDEN }; }
+
+/* As n calls of rng_bits, each number being mixed from its place in the sequence alone: so a compiler can take many at once. */
+void rng_keep(Rng *rng, double p, real *restrict factor, int n)
+{
+    uint64_t from = rng->state, limit = (uint64_t)(p * 0x1p32) << 32;
+    real kept = (real)(1 / (1 - p));
+    for (int i = 0; i < n; i++) factor[i] = mix(from + (uint64_t)(i + 1) * GOLDEN) < limit ? 0 : kept;
+    *rng = rng_skip(*rng, (uint64_t)n);
 }
 
 real rng_uniform(Rng *rng)

@@ -14,6 +14,8 @@ typedef struct { uint64_t state; } Rng;            /* any state is a good one */
 
 Rng      rng_new(uint64_t seed, uint64_t stream);  /* independent streams of one seed: initial weights, batches, samples … */
 uint32_t rng_bits(Rng *rng);                       /* 32 uniform bits                                          */
+void     rng_keep(Rng *rng, double p, real *factor, int n);   /* n factors: 0 with probability p, else 1/(1-p)          */
+Rng      rng_skip(Rng rng, uint64_t n);            /* the generator after n more calls of rng_bits             */
 real     rng_uniform(Rng *rng);                    /* in [0, 1), a multiple of 2⁻²⁴                            */
 int      rng_below(Rng *rng, int n);               /* in 0 … n-1, each equally likely; n ≥ 1                   */
 real     rng_normal(Rng *rng);                     /* mean 0, standard deviation 1                             */

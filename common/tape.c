@@ -84,6 +84,13 @@ Matrix var_grad(Var *v)
     return v->grad;
 }
 
+Matrix var_grad_into(Var *v, Into *into)
+{
+    *into = v->grad.at || v->parent ? ADD : SET;
+    if (*into == ADD) return var_grad(v);
+    return v->grad = mat_take(&tape.arena, v->value.rows, v->value.cols);
+}
+
 void tape_backward(Var *loss)
 {
     CHECK(loss->value.rows == 1 && loss->value.cols == 1, "%s at %s is (%d,%d); a loss is (1,1)",

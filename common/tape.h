@@ -75,5 +75,7 @@ Matrix tape_matrix(int rows, int cols);    /* scratch that lives until tape_rese
 void  *tape_room(size_t bytes);            /* the same, for anything                           */
 int   *tape_ints(const int *ints, int n);  /* a copy that lives until tape_reset               */
 Matrix var_grad(Var *v);                   /* v's gradient, made of zeros when it is first asked for */
+Matrix var_grad_into(Var *v, Into *into);  /* the same, but when it is first asked for its numbers are not cleared, and *into is
+                                              SET: to be written, all of them; later it is ADD */
 
 #endif

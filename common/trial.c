@@ -22,9 +22,13 @@ void argmax_rows(int *id, Matrix logits)
 {
     for (int r = 0; r < logits.rows; r++) {
         const real *at = mat_row(logits, r);
-        id[r] = 0;
-        for (int v = 1; v < logits.cols; v++)
-            if (at[v] > at[id[r]]) id[r] = v;
+        real top[LANES];                                                 /* LANES at a time first: what comes after is short */
+        for (int l = 0; l < LANES; l++) top[l] = at[l < logits.cols ? l : 0];
+        for (int v = LANES; v + LANES <= logits.cols; v += LANES)
+            for (int l = 0; l < LANES; l++) top[l] = at[v + l] > top[l] ? at[v + l] : top[l];
+        for (int v = logits.cols / LANES * LANES; v < logits.cols; v++) top[0] = at[v] > top[0] ? at[v] : top[0];
+        for (int l = 1; l < LANES; l++) top[0] = top[l] > top[0] ? top[l] : top[0];
+        for (id[r] = 0; at[id[r]] != top[0] && id[r] < logits.cols - 1; ) id[r]++;
     }
 }
 
