@@ -206,6 +206,39 @@ static void test_rng_streams(void)
     }
 }
 
+/* Many at a time, and skipped over: the numbers of rng_bits, and the generator behind them. A state is where it has come to. */
+static void test_rng_keep_and_skip(void)
+{
+    static const double ps[] = { 0, 0.1, 0.3, 0.5, 0.9 };
+    for (int n = 0; n <= 70; n++)
+        for (size_t i = 0; i < sizeof ps / sizeof *ps; i++) {
+            Rng rng = rng_new(21, (uint64_t)n), one_by_one = rng, skipped = rng_skip(rng, (uint64_t)n);
+            real keep[71], kept = (real)(1 / (1 - ps[i]));
+            keep[n] = 42;
+            rng_keep(&rng, ps[i], keep, n);
+            for (int j = 0; j < n; j++) {
+                bool falls = rng_bits(&one_by_one) < ps[i] * 0x1p32;
+                EXPECT_NEAR(keep[j], falls ? 0 : kept, 0, "p %g, factor %d of %d", ps[i], j, n);
+            }
+            EXPECT(rng.state == one_by_one.state, "p %g: rng_keep leaves another state than %d times rng_bits", ps[i], n);
+            EXPECT(skipped.state == one_by_one.state, "rng_skip(%d) comes to another state than rng_bits", n);
+            EXPECT(keep[n] == 42, "p %g: factor %d of %d was written", ps[i], n, n);
+        }
+}
+
+/* Two states beside the limit: a number that equals p·2³² stays, the one below it falls. */
+static void test_rng_keep_at_its_limit(void)
+{
+    Rng at = rng_new(22, 0), next = at;
+    double p = rng_bits(&next) / 0x1p32;
+    real keep[2];
+    Rng rng = at;
+    rng_keep(&rng, p, &keep[0], 1);
+    rng = at;
+    rng_keep(&rng, p + 0x1p-32, &keep[1], 1);
+    EXPECT(keep[0] > 1 && keep[1] == 0, "factors %g and %g", (double)keep[0], (double)keep[1]);
+}
+
 /* ---- rng: the distributions ---------------------------------------------------------------------------------------- */
 
 /* χ² of counts against what was expected of each: its mean is the degrees of freedom, its variance twice that. */
@@ -471,6 +504,8 @@ int main(void)
     RUN(test_arena_peak);
     RUN(test_rng_golden);
     RUN(test_rng_golden_draws);
+    RUN(test_rng_keep_and_skip);
+    RUN(test_rng_keep_at_its_limit);
     RUN(test_rng_streams);
     RUN(test_rng_uniform);
     RUN(test_rng_below);

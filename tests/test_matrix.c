@@ -93,7 +93,22 @@ static void plain_product(Matrix C, Matrix A, Matrix B, Into into)
         }
 }
 
-/* All three forms of one product, SET and ADD, against the plain loop. */
+/* A bias is what the chains begin with: so adding into C that holds it in every row is the same to the bit. (But for a chain
+ * of no products, which turns a bias of -0 into 0.) */
+static void expect_bias(Matrix A, Matrix B, Framed want, Framed got, Framed before, int gap)
+{
+    Framed b = framed(1, B.cols, gap);
+    framed_reset(want, before);
+    for (int i = 0; i < A.rows; i++)
+        for (int j = 0; j < B.cols; j++) mat_row(want.view, i)[j] = A.cols > 0 ? b.view.at[j] : b.view.at[j] + 0;
+    plain_product(want.view, A, B, ADD);
+    framed_reset(got, before);
+    matmul_bias(got.view, A, B, b.view);
+    EXPECT_SAME(got, want, "A B + b, (%d,%d)(%d,%d), gap %d, %d threads", A.rows, A.cols, B.rows, B.cols, gap, threads_count());
+    mat_free(&b.whole);
+}
+
+/* All three forms of one product, SET and ADD, and with a bias, against the plain loop. */
 static void expect_products(int m, int k, int n, int gap)
 {
     Framed A = framed(m, k, gap), B = framed(k, n, gap);
@@ -114,13 +129,14 @@ static void expect_products(int m, int k, int n, int gap)
         matmul_tn(got.view, At.view, B.view, into);
         EXPECT_SAME(got, want, "Aᵀ B, %s, (%d,%d)ᵀ(%d,%d), gap %d, %d threads", name, k, m, k, n, gap, threads);
     }
+    expect_bias(A.view, B.view, want, got, before, gap);
     Framed all[] = { A, B, At, Bt, before, want, got };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) mat_free(&all[i].whole);
 }
 
 static void test_products_of_all_remainders(void)
 {
-    static const int ms[] = { 0, 1, 2, 5, 6, 7, 13, 33 }, ks[] = { 0, 1, 2, 15, 16, 17, 129, 300 };
+    static const int ms[] = { 0, 1, 2, 5, 6, 7, 13, 33 }, ks[] = { 0, 1, 2, 15, 16, 17, 127, 128, 129, 300 };
     static const int ns[] = { 0, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 127, 128, 130 };
     for (size_t i = 0; i < sizeof ms / sizeof *ms; i++)
         for (size_t p = 0; p < sizeof ks / sizeof *ks; p++)
@@ -157,20 +173,22 @@ static void test_products_with_threads(void)
 static void test_products_with_infinity(void)
 {
     Framed A = framed(7, 20, 1), B = framed(20, 21, 1), C = framed(7, 21, 1), Ct = framed(21, 7, 1);
-    Framed At = framed_turned(A.view, 1), Bt = framed_turned(B.view, 1);
+    Framed At = framed_turned(A.view, 1), Bt = framed_turned(B.view, 1), b = framed(1, 21, 1);
     mat_fill(A.view, INFINITY), mat_fill(At.view, INFINITY);
     mat_fill(B.view, 1), mat_fill(Bt.view, 1);
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form < 5; form++) {
+        mat_fill(C.view, 0);
         if (form == 0) matmul_nn(C.view, A.view, B.view, SET);
         if (form == 1) matmul_nt(C.view, A.view, Bt.view, SET);
         if (form == 2) matmul_tn(C.view, At.view, B.view, SET);
         if (form == 3) matmul_nt(Ct.view, Bt.view, A.view, SET);
+        if (form == 4) matmul_bias(C.view, A.view, B.view, b.view);
         Matrix got = form == 3 ? Ct.view : C.view;
         for (int r = 0; r < got.rows; r++)
             for (int c = 0; c < got.cols; c++)
                 EXPECT(isinf(mat_row(got, r)[c]), "form %d, (%d,%d): %g", form, r, c, (double)mat_row(got, r)[c]);
     }
-    Framed all[] = { A, B, C, Ct, At, Bt };
+    Framed all[] = { A, B, C, Ct, At, Bt, b };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) mat_free(&all[i].whole);
 }
 
@@ -470,6 +488,28 @@ static void test_rows_with_threads(void)
     mat_free(&A.whole), mat_free(&one.whole), mat_free(&three.whole);
 }
 
+/* Columns are shared out here; more rows than four divides, and columns that leave a rest. */
+static void test_sum_rows_with_threads(void)
+{
+    enum { ROWS = 703, COLS = 333 };
+    Framed A = framed(ROWS, COLS, 1), before = framed(1, COLS, 2), want = framed_copy(before), got = framed_copy(before);
+    for (int threads = 1; threads <= 3; threads++)
+        for (Into into = SET; into <= ADD; into++) {
+            framed_reset(want, before), framed_reset(got, before);
+            for (int j = 0; j < COLS; j++) {
+                real sum = into == SET ? 0 : want.view.at[j];
+                for (int r = 0; r < ROWS; r++) sum += mat_row(A.view, r)[j];
+                want.view.at[j] = sum;
+            }
+            threads_start(threads);
+            mat_sum_rows(got.view, A.view, into);
+            threads_stop();
+            EXPECT_SAME(got, want, "into %d, %d threads", (int)into, threads);
+        }
+    Framed all[] = { A, before, want, got };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) mat_free(&all[i].whole);
+}
+
 /* ---- making and viewing -------------------------------------------------------------------------------------------- */
 
 static void test_views(void)
@@ -511,6 +551,11 @@ static Matrix shape(int rows, int cols)
 static void bad_nn_inner(void)   { matmul_nn(shape(2, 3), shape(2, 5), shape(4, 3), SET); }
 static void bad_nn_rows(void)    { matmul_nn(shape(6, 3), shape(2, 5), shape(5, 3), SET); }
 static void bad_nn_cols(void)    { matmul_nn(shape(2, 4), shape(2, 5), shape(5, 3), ADD); }
+static void bad_bias_inner(void) { matmul_bias(shape(2, 3), shape(2, 5), shape(4, 3), shape(1, 3)); }
+static void bad_bias_rows(void)  { matmul_bias(shape(6, 3), shape(2, 5), shape(5, 3), shape(1, 3)); }
+static void bad_bias_cols(void)  { matmul_bias(shape(2, 4), shape(2, 5), shape(5, 3), shape(1, 4)); }
+static void bad_bias_short(void) { matmul_bias(shape(2, 3), shape(2, 5), shape(5, 3), shape(1, 2)); }
+static void bad_bias_many(void)  { matmul_bias(shape(2, 3), shape(2, 5), shape(5, 3), shape(2, 3)); }
 static void bad_nt_inner(void)   { matmul_nt(shape(2, 3), shape(2, 5), shape(3, 4), SET); }
 static void bad_nt_turned(void)  { matmul_nt(shape(2, 3), shape(2, 5), shape(5, 3), SET); }
 static void bad_nt_rows(void)    { matmul_nt(shape(6, 3), shape(2, 5), shape(3, 5), SET); }
@@ -544,6 +589,9 @@ static void test_shapes_are_checked(void)
     static const struct { void (*call)(void); const char *says[3]; } row[] = {
         { bad_nn_inner, { "(2,5)", "(4,3)", "(2,3)" } },    { bad_nn_rows, { "(6,3)", "(2,5)", "(5,3)" } },
         { bad_nn_cols, { "(2,4)", "(2,5)", "(5,3)" } },     { bad_nt_inner, { "(2,5)", "(3,4)", "(2,3)" } },
+        { bad_bias_inner, { "(2,5)", "(4,3)", "(2,3)" } },  { bad_bias_rows, { "(6,3)", "(2,5)", "(5,3)" } },
+        { bad_bias_cols, { "(2,4)", "(2,5)", "(5,3)" } },   { bad_bias_short, { "(2,3)", "(2,5)", "(5,3)" } },
+        { bad_bias_many, { "(2,3)", "(2,5)", "(5,3)" } },
         { bad_nt_turned, { "(2,5)", "(5,3)", "(2,3)" } },   { bad_tn_inner, { "(5,2)", "(4,3)", "(2,3)" } },
         { bad_nt_rows, { "(6,3)", "(2,5)", "(3,5)" } },     { bad_nt_cols, { "(2,4)", "(2,5)", "(3,5)" } },
         { bad_tn_rows, { "(6,3)", "(5,2)", "(5,3)" } },     { bad_tn_cols, { "(2,4)", "(5,2)", "(5,3)" } },
@@ -587,6 +635,7 @@ int main(void)
     RUN(test_map);
     RUN(test_fill_copy_axpy_tanh);
     RUN(test_rows_with_threads);
+    RUN(test_sum_rows_with_threads);
     RUN(test_views);
     RUN(test_shapes_are_checked);
     return unit_result();

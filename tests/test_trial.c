@@ -203,6 +203,41 @@ static void test_argmax_rows(void)
     EXPECT(id[0] == 1 && id[1] == 0 && id[2] == 3, "%d, %d, %d: the first of the largest", id[0], id[1], id[2]);
 }
 
+/* As many columns as vectors leave remainders of, each column the largest once; then all alike but for two, the larger ones. */
+static void test_argmax_rows_of_all_widths(void)
+{
+    enum { WIDEST = 40 };
+    real at[WIDEST * WIDEST];
+    int id[WIDEST];
+    for (int n = 1; n <= WIDEST; n++) {
+        Rng rng = rng_new(8, (uint64_t)n);
+        for (int r = 0; r < n; r++)
+            for (int j = 0; j < n; j++) at[r * n + j] = j == r ? -(real)0.5 : -1 - rng_uniform(&rng);
+        argmax_rows(id, mat_over(at, n, n));
+        for (int r = 0; r < n; r++) EXPECT_NEAR(id[r], r, 0, "the largest of %d", n);
+        for (int first = 0; first < n; first++) {
+            for (int r = 0; r < n; r++)
+                for (int j = 0; j < n; j++) at[r * n + j] = j == first || j == r ? 7 : -(real)INFINITY;
+            argmax_rows(id, mat_over(at, n, n));
+            for (int r = 0; r < n; r++) EXPECT_NEAR(id[r], r < first ? r : first, 0, "%d and %d of %d are alike", r, first, n);
+        }
+    }
+}
+
+/* What comes of it is not said; but it is a column. */
+static void test_argmax_rows_with_nan(void)
+{
+    enum { WIDEST = 40 };
+    for (int n = 1; n <= WIDEST; n++)
+        for (int bad = 0; bad <= n; bad++) {
+            real at[WIDEST];
+            int id = -1;
+            for (int j = 0; j < n; j++) at[j] = bad == n || j == bad ? (real)NAN : (real)j;
+            argmax_rows(&id, mat_over(at, 1, n));
+            EXPECT(id >= 0 && id < n, "column %d of %d, a NaN in %d", id, n, bad);
+        }
+}
+
 /* ---- training ----------------------------------------------------------------------------------------------------------- */
 
 static const Training plan = { .batch = 7, .steps = 40, .warmup = 5, .lr = 0.01, .lr_end = 0.1, .clip = 1,
@@ -508,6 +543,8 @@ int main(void)
     RUN(test_against_a_plain_loop);
     RUN(test_exact_answers);
     RUN(test_argmax_rows);
+    RUN(test_argmax_rows_of_all_widths);
+    RUN(test_argmax_rows_with_nan);
     RUN(test_pairs_follow_the_seed);
     RUN(test_forcing_goes_along_a_line);
     RUN(test_training_lowers_the_loss);
