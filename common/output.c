@@ -130,6 +130,11 @@ double perplexity(double loss)
     return (double)r_exp((real)loss);
 }
 
+double bits(double loss)
+{
+    return loss / 0.69314718055994530942;
+}
+
 static void curve_append(Curve *curve, const char *line)
 {
     size_t more = strlen(line) + 1;

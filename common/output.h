@@ -39,5 +39,6 @@ void  curve_close(Curve *curve);
 const char *curve_text(const Curve *curve);                 /* for a checkpoint, and back …                              */
 void  curve_continue(Curve *curve, const char *text);       /* … in a later run: the rows that it begins with            */
 double perplexity(double loss);                             /* e^loss, the same bits everywhere                         */
+double bits(double loss);                                   /* loss / ln 2: nats as bits                                */
 
 #endif

@@ -11,6 +11,7 @@
 #include "cli.h"
 #include "maths.h"
 #include "matrix.h"
+#include "ngrams.h"
 #include "ops.h"
 #include "output.h"
 #include "params.h"

@@ -19,13 +19,14 @@
  *
  * Shapes: B batch, T time, V vocabulary, D width of an embedding, H hidden width, G gates of a cell (RNN 1, GRU 3, LSTM 4).
  * Rows are vectors; ⊙ is element by element.                                                                               */
+#include "corpus.h"
 #include "workbook.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_LAYERS = 3, ORDERS = 5, BASE = 4099, MOST_SYMBOLS = BASE, MOST_BEAM = 64, LONGEST_WORD = 24 };
+enum { MOST_LAYERS = 3, MOST_BEAM = 64, LONGEST_WORD = 24 };
 
 typedef struct {
     int seed, threads;
@@ -46,37 +47,15 @@ typedef struct {
  *
  * The parts are contiguous. Were they shuffled, a test sentence would have its neighbours in training, and half of what is
  * particular to a page would be known already.                                                                             */
-typedef struct { const int *ids; int n; } Part;
-
-typedef struct {
-    Vocab vocab;
-    int *ids;
-    Part train, valid, test;
-} Data;
-
-static Data data_open(const Config *o)
+static Corpus data_open(const Config *o)
 {
-    Text text = text_open(o->corpus);
-    Data d = { .vocab = vocab_new(text.code, text.n) };
-    d.ids = vocab_encode(&d.vocab, &text);
-    int a = (int)(text.n * 0.90), b = (int)(text.n * 0.95);
-    d.train = (Part){ d.ids, a };
-    d.valid = (Part){ d.ids + a, b - a };
-    d.test = (Part){ d.ids + b, text.n - b };
-    int least = o->batch * (o->window + 1), least_part = d.test.n < d.valid.n ? d.test.n : d.valid.n;
-    if (d.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", text.source, d.vocab.size, MOST_SYMBOLS);
-    if (least_part < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", text.source, text.n,
-                              d.test.n, o->batch, o->window, least);
-    printf("text      %s\n          %d symbols, %d distinct: %d to train on, %d to validate, %d to test\n", text.source, text.n,
-           d.vocab.size, d.train.n, d.valid.n, d.test.n);
-    text_free(&text);
-    return d;
-}
-
-static void data_free(Data *d)
-{
-    vocab_free(&d->vocab);
-    free(d->ids);
+    Corpus c = corpus_open(o->corpus);
+    int least = o->batch * (o->window + 1), least_part = c.test.n < c.valid.n ? c.test.n : c.valid.n;
+    if (c.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", c.source, c.vocab.size, MOST_SYMBOLS);
+    if (least_part < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", c.source, c.n,
+                                c.test.n, o->batch, o->window, least);
+    corpus_print(&c);
+    return c;
 }
 
 /* ## 2. Bits a character, and what to beat
@@ -100,71 +79,16 @@ static void data_free(Data *d)
  * h' is h without its oldest symbol; one order lower p(w|h') is the same formula, and at the bottom stands 1/V. All counts
  * lie in one hash table. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own key: it fits
  * into 64 bits, and it is never 0, which marks an empty slot. A context that was never seen leaves p(w|h') as it is.       */
-static double bits(double nats) { return nats / 0.69314718055994530942; }
-
-typedef struct { uint64_t key; int count, total, followers; } Gram;      /* as hw: c(hw); as h: c(h), d(h) */
-
-typedef struct { Gram *slot; size_t size, used; } Ngrams;               /* never more than half full */
-
-/* The key of the n symbols before `end`. */
-static uint64_t gram_key(const int *end, int n)
-{
-    uint64_t key = (uint64_t)n + 1;
-    for (const int *id = end - n; id < end; id++) key = key * BASE + (uint64_t)*id;
-    return key;
-}
-
-/* The slot with this key, or the empty one where it belongs. */
-static Gram *gram_slot(const Ngrams *g, uint64_t key)
-{
-    size_t i = (size_t)((key * 0x9e3779b97f4a7c15u) >> 20) % g->size;
-    while (g->slot[i].key && g->slot[i].key != key) i = (i + 1) % g->size;
-    return &g->slot[i];
-}
-
-static Gram *gram_add(Ngrams *g, uint64_t key)
-{
-    if (2 * g->used >= g->size) {
-        Ngrams larger = { .slot = allocate(2 * g->size + 1024, sizeof(Gram)), .size = 2 * g->size + 1024, .used = g->used };
-        for (size_t i = 0; i < g->size; i++)
-            if (g->slot[i].key) *gram_slot(&larger, g->slot[i].key) = g->slot[i];
-        free(g->slot);
-        *g = larger;
-    }
-    Gram *gram = gram_slot(g, key);
-    g->used += gram->key == 0;
-    gram->key = key;
-    return gram;
-}
-
-static Ngrams ngrams_count(Part train)
-{
-    Ngrams g = { 0 };
-    for (int i = 0; i < train.n; i++)
-        for (int n = 0; n < ORDERS && n <= i; n++) {
-            bool first = gram_add(&g, gram_key(train.ids + i + 1, n + 1))->count++ == 0;
-            Gram *h = gram_add(&g, gram_key(train.ids + i, n));
-            h->total++;
-            h->followers += first;
-        }
-    return g;
-}
 
 /* loss[n-1] = the mean of -ln p under the model of order n over the symbols of `part`, before which others must stand in the
  * text: up to ORDERS-1 of them are read as context. */
 static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
 {
+    double p[ORDERS];
     for (int n = 0; n < ORDERS; n++) loss[n] = 0;
     for (int i = 0; i < part.n; i++) {
-        double p = 1.0 / V;
-        for (int n = 0; n < ORDERS; n++) {
-            const Gram *h = gram_slot(g, gram_key(part.ids + i, n));
-            if (h->total > 0) {
-                const Gram *hw = gram_slot(g, gram_key(part.ids + i + 1, n + 1));
-                p = (hw->count + h->followers * p) / (h->total + h->followers);      /* (2.2) */
-            }
-            loss[n] -= (double)r_log((real)p) / part.n;
-        }
+        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);                         /* (2.2) */
+        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
     }
 }
 
@@ -407,7 +331,7 @@ static void add_row(Curve *curve, const Trainer *t, const Config *o, const char 
 }
 
 /* A line on the screen, two rows in curve.csv, and the best weights. */
-static void report(Trainer *t, Curve *curve, const Data *d, const Config *o, double speed)
+static void report(Trainer *t, Curve *curve, const Corpus *d, const Config *o, double speed)
 {
     double train = t->total / (double)(t->step - t->reported), valid = part_loss(t->model, d->valid, o->batch, o->window);
     add_row(curve, t, o, "train", train);
@@ -468,10 +392,10 @@ static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
 }
 
 /* Everything that decides how a run goes on, as one text: two runs with the same text are the same run. */
-static void describe_run(char *room, size_t size, const Config *o, const Data *d)
+static void describe_run(char *room, size_t size, const Config *o, const Corpus *d)
 {
     uint64_t hash = 14695981039346656037u;
-    for (int i = 0; i < d->train.n + d->valid.n + d->test.n; i++) hash = (hash ^ (uint64_t)d->ids[i]) * 1099511628211u;
+    for (int i = 0; i < d->n; i++) hash = (hash ^ (uint64_t)d->ids[i]) * 1099511628211u;
     snprintf(room, size, "seed %d, cell %s, layers %d, hidden %d, embedding %d, batch %d, window %d, steps %d, epochs %d, warmup %d, "
              "reports %d, lr %a, clip %a, dropout %a, text %016llx", o->seed, o->cell, o->layers, o->hidden, o->embedding, o->batch,
              o->window, o->steps, o->epochs, o->warmup, o->reports, o->lr, o->clip, o->dropout, (unsigned long long)hash);
@@ -497,7 +421,7 @@ static int trainer_state(const Trainer *t, Tensor state[MOST_STATE])
     return count;
 }
 
-static void trainer_save(const Trainer *t, const Data *d, const Config *o, const char *curve_text)
+static void trainer_save(const Trainer *t, const Corpus *d, const Config *o, const char *curve_text)
 {
     Checkpoint c = { 0 };
     Tensor state[MOST_STATE];
@@ -514,7 +438,7 @@ static void trainer_save(const Trainer *t, const Data *d, const Config *o, const
     checkpoint_free(&c);
 }
 
-static void trainer_resume(Trainer *t, const Data *d, const Config *o, Curve *curve)
+static void trainer_resume(Trainer *t, const Corpus *d, const Config *o, Curve *curve)
 {
     Checkpoint c = checkpoint_read(o->resume);
     Tensor state[MOST_STATE];
@@ -618,18 +542,18 @@ static void write_results(const Config *o, const Result *result, int n)
 }
 
 /* result[0] uniform, result[n] the n-gram models; their validation losses become lines in the plot. */
-static void add_baselines(Curve *curve, const Data *d, Result *result)
+static void add_baselines(Curve *curve, const Corpus *d, Result *result)
 {
     static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
     double valid[ORDERS], test[ORDERS], uniform = (double)r_log((real)d->vocab.size);
-    Ngrams g = ngrams_count(d->train);
+    Ngrams g = ngrams_count(d->train.ids, d->train.n);
     ngrams_loss(&g, d->valid, d->vocab.size, valid);
     ngrams_loss(&g, d->test, d->vocab.size, test);
     result[0] = (Result){ "uniform", uniform, uniform };
     for (int n = 0; n < ORDERS; n++) result[n + 1] = (Result){ names[n], valid[n], test[n] };
     for (int i = 0; i <= ORDERS && curve; i++)
         curve_add(curve, (CurveRow){ .model = result[i].model, .split = "baseline", .loss = result[i].valid });
-    free(g.slot);
+    ngrams_free(&g);
 }
 
 /* ## 8. Writing
@@ -949,7 +873,7 @@ static Var *two_way_loss(const TwoWay *m, const Reader *r)
     return v_cross_entropy(v_add_bias(v_matmul(v_hcat(both, 2), m->Wo), m->bo), r->y);
 }
 
-static void show_leak(const Model *like, const Data *d, const Config *o)
+static void show_leak(const Model *like, const Corpus *d, const Config *o)
 {
     TwoWay m;
     two_way_new(&m, d->vocab.size, 16, 32, (uint64_t)o->seed);
@@ -991,7 +915,7 @@ static size_t size_of(CellKind cell, int V, int D, int H, int layers)
     return (size_t)(V * D) + (size_t)D * G * h + (size_t)(layers - 1) * h * G * h + (size_t)layers * (G * h * h + G * h) + h * (size_t)V + (size_t)V;
 }
 
-static void compare_depths(const Data *d, const Config *o)
+static void compare_depths(const Corpus *d, const Config *o)
 {
     Output *out = output_open(o->out, "depth.csv");
     size_t budget = size_of(cell_named(o->cell, "--cell"), d->vocab.size, o->embedding, o->hidden, o->layers) / 2;
@@ -1016,7 +940,7 @@ static void compare_depths(const Data *d, const Config *o)
 }
 
 /* ## 11. The run                                                                                                           */
-static void train(Trainer *t, Curve *curve, const Data *d, const Config *o)
+static void train(Trainer *t, Curve *curve, const Corpus *d, const Config *o)
 {
     Output *timing = output_open(o->out, "timing.csv");
     fputs("model,epoch,seconds,tokens_per_second\n", output_file(timing));
@@ -1038,7 +962,7 @@ static void train(Trainer *t, Curve *curve, const Data *d, const Config *o)
 }
 
 /* The table of results, with the best weights in the model. */
-static void judge(Trainer *t, Curve *curve, const Data *d, const Config *o, Result *result)
+static void judge(Trainer *t, Curve *curve, const Corpus *d, const Config *o, Result *result)
 {
     Model *m = t->model;
     int n = ORDERS + 1;
@@ -1055,7 +979,7 @@ static void judge(Trainer *t, Curve *curve, const Data *d, const Config *o, Resu
 static void train_and_save(Model *m, Vocab *vocab, const Config *o)
 {
     const char *folder = o->save ? NULL : o->out, *name = o->save ? o->save : "model.safetensors";
-    Data data = data_open(o);
+    Corpus data = data_open(o);
     Result result[ORDERS + 3];
     int n;
     free(encode_prompt(&data.vocab, o->prompt, &n));                     /* complain of the prompt now, not after training */
@@ -1077,7 +1001,7 @@ static void train_and_save(Model *m, Vocab *vocab, const Config *o)
     if (o->depth && !interrupted()) compare_depths(&data, o);
     trainer_free(&trainer);
     *vocab = vocab_of_symbols(data.vocab.code, data.vocab.size);
-    data_free(&data);
+    corpus_free(&data);
 }
 
 /* What was asked for, on the screen and in samples.txt. */
