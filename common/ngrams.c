@@ -84,7 +84,7 @@ void ngrams_probabilities(const Ngrams *g, const int *at, int before, int V, dou
         const Gram *h = gram_slot(g, gram_key(at, k));
         if (h->total > 0) {
             const Gram *hw = gram_slot(g, gram_key(at + 1, k + 1));
-            p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);
+            p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);       /* chapter 05, (2.2) */
         }
         lower = p[k];
     }

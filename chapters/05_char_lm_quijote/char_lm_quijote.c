@@ -46,7 +46,11 @@ typedef struct {
  * only a part that has chosen nothing can say how good they are.
  *
  * The parts are contiguous. Were they shuffled, a test sentence would have its neighbours in training, and half of what is
- * particular to a page would be known already.                                                                             */
+ * particular to a page would be known already.
+ *
+ * The cutting is done by common/corpus.h, for chapter 08 as well: a Corpus is a vocabulary and the ids of the text, a Part is a
+ * view of some of them, and `train`, `valid` and `test` are the three. What is left for this chapter is to ask whether the parts
+ * are long enough for its batches.                                                                                         */
 static Corpus data_open(const Config *o)
 {
     Corpus c = corpus_open(o->corpus);
@@ -76,9 +80,21 @@ static Corpus data_open(const Config *o)
  *
  *     p(w|h) = (c(hw) + d(h) p(w|h')) / (c(h) + d(h))  (2.2)
  *
- * h' is h without its oldest symbol; one order lower p(w|h') is the same formula, and at the bottom stands 1/V. All counts
- * lie in one hash table. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own key: it fits
- * into 64 bits, and it is never 0, which marks an empty slot. A context that was never seen leaves p(w|h') as it is.       */
+ * h' is h without its oldest symbol; one order lower p(w|h') is the same formula, and at the bottom stands 1/V. A context that
+ * was never seen leaves p(w|h') as it is. With V = 2 symbols and the training text "abaa", by hand:
+ *
+ *     p(a)   = (3 + 2 · 1/2) / (4 + 2) = 2/3           after no context: 4 symbols, 3 of them a, 2 different ones
+ *     p(a|b) = (1 + 1 · 2/3) / (1 + 1) = 5/6           b was followed once, by a
+ *     p(a|a) = (1 + 2 · 2/3) / (2 + 2) = 7/12          a was followed twice, once by a, once by b
+ *
+ * The code is in common/ngrams.c, because chapter 08 counts, too; read it now, it has ninety lines. `ngrams_count` fills one hash
+ * table with the counts of all orders. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own key:
+ * it fits into 64 bits, and it is never 0, which marks an empty slot. `ngrams_probabilities` goes from the shortest context to
+ * the longest, and (2.2) is its one line of arithmetic; on the way it passes the answers of all five orders:
+ *
+ *     p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);
+ *
+ * (2.1) is `bits`, in common/output.h beside `perplexity`. What is left for this chapter is the loss of a part.            */
 
 /* loss[n-1] = the mean of -ln p under the model of order n over the symbols of `part`, before which others must stand in the
  * text: up to ORDERS-1 of them are read as context. */
