@@ -1,6 +1,6 @@
 /* Golden values: the ops, three recurrent cells built from them, the optimizers, clipping and the schedule, attention, cells in
- * both directions and the loss of a padded batch, against what PyTorch computes in float64 from the same numbers
- * (golden/golden.h; golden/make_golden.py made it once).
+ * both directions, the loss of a padded batch, layer norm and attention in heads, against what PyTorch computes in float64 from
+ * the same numbers (golden/golden.h; golden/make_golden.py made it once).
  *
  * A difference from the definition that everybody else uses shows here and nowhere else: gradient checks pass a GRU that is
  * not the usual one, and an ε inside the root instead of behind it.                                                       */
@@ -318,6 +318,86 @@ static void test_padded_entropy(void)
     EXPECT_UNARY(padded, A, v_cross_entropy(in, padded_target));
 }
 
+/* ---- layer norm, and attention in heads ------------------------------------------------------------------------------- */
+
+#define EXPECT_NORM(name)                                                          \
+    do {                                                                           \
+        Var *A = leaf(&name##_A), *g = leaf(&name##_g), *b = leaf(&name##_b);      \
+        Var *Y = v_layer_norm(A, g, b);                                            \
+        backward_from(Y, &name##_W);                                               \
+        expect_golden(#name, Y->value, &name##_Y, op_tolerance);                   \
+        expect_golden(#name ", dA", A->grad, &name##_dA, op_tolerance);            \
+        expect_golden(#name ", dg", g->grad, &name##_dg, op_tolerance);            \
+        expect_golden(#name ", db", b->grad, &name##_db, op_tolerance);            \
+        tape_reset();                                                              \
+    } while (0)
+
+static void test_layer_norm(void)
+{
+    EXPECT_NORM(norm);
+    EXPECT_NORM(small_norm);
+}
+
+/* Four linear layers around v_attention are PyTorch's nn.MultiheadAttention. */
+enum { HEADS = 2, SEQUENCES = 4 };
+
+typedef struct { Var *W, *b; } Linear;
+
+static Var *through(Linear m, Var *x) { return v_linear(x, m.W, m.b); }
+
+#define LINEAR(name, part) { leaf(&name##_W##part), leaf(&name##_b##part) }
+
+#define EXPECT_LINEAR(name, part)                                                                  \
+    do {                                                                                           \
+        expect_golden(#name ", dW" #part, part.W->grad, &name##_dW##part, cell_tolerance);         \
+        expect_golden(#name ", db" #part, part.b->grad, &name##_db##part, cell_tolerance);         \
+    } while (0)
+
+#define EXPECT_HEADS(name, seen)                                                                   \
+    do {                                                                                           \
+        Linear q = LINEAR(name, q), k = LINEAR(name, k), v = LINEAR(name, v), o = LINEAR(name, o); \
+        Var *Q = through(q, x), *K = through(k, memory), *V = through(v, memory);                  \
+        Var *A = v_attention(Q, K, V, HEADS, seen, 0, NULL), *Y = through(o, A);                   \
+        backward_from(Y, &name##_W);                                                               \
+        expect_golden(#name, Y->value, &name##_Y, cell_tolerance);                                 \
+        expect_golden(#name ", P", weights_of(A, &name##_P), &name##_P, cell_tolerance);           \
+        expect_golden(#name ", dx", x->grad, &name##_dx, cell_tolerance);                          \
+        EXPECT_LINEAR(name, q);                                                                    \
+        EXPECT_LINEAR(name, v);                                                                    \
+        EXPECT_LINEAR(name, o);                                                                    \
+        expect_golden(#name ", dWk", k.W->grad, &name##_dWk, cell_tolerance);                      \
+        expect_nothing(k.b->grad, &name##_dbk);                                                    \
+    } while (0)
+
+static Matrix weights_of(const Var *A, const Golden *P)
+{
+    Matrix m = tape_matrix(P->rows, P->cols);
+    int steps = P->rows / (SEQUENCES * HEADS);
+    for (int i = 0; i < P->rows; i++) {
+        const real *p = attention_weights(A, i / steps / HEADS, i / steps % HEADS, i % steps);
+        for (int s = 0; s < P->cols; s++) mat_row(m, i)[s] = p[s];
+    }
+    return m;
+}
+
+/* A bias of K moves all the scores of a row alike, which softmax does not notice: its gradient is rounding, on both sides. */
+static void expect_nothing(Matrix grad, const Golden *want)
+{
+    EXPECT(golden_scale(want) < 1e-15, "golden dbk: %g", golden_scale(want));
+    for (int c = 0; c < grad.cols; c++) EXPECT_NEAR(grad.at[c], 0, 1e-8, "dbk, number %d", c);
+}
+
+static void test_heads(void)
+{
+    Var *x = leaf(&padded_heads_x), *memory = leaf(&padded_heads_memory);
+    EXPECT_HEADS(padded_heads, ((Seen){ .B = SEQUENCES, .lengths = padded_heads_lengths }));
+    expect_golden("padded_heads, dmemory", memory->grad, &padded_heads_dmemory, cell_tolerance);
+    tape_reset();
+    x = memory = leaf(&causal_heads_x);
+    EXPECT_HEADS(causal_heads, ((Seen){ .B = SEQUENCES, .causal = true }));
+    tape_reset();
+}
+
 /* ---- optimizers ----------------------------------------------------------------------------------------------------- */
 
 /* Each number is judged by how far it went itself: gradients lie between 1 and 1e-10, and so do the ways of some rules. */
@@ -419,6 +499,8 @@ int main(void)
     RUN(test_attention);
     RUN(test_both_ways);
     RUN(test_padded_entropy);
+    RUN(test_layer_norm);
+    RUN(test_heads);
     RUN(test_sgd);
     RUN(test_momentum);
     RUN(test_adagrad);

@@ -251,6 +251,53 @@ def padded_entropy():
     case("padded", loss, A=normal(max(map(len, targets)) * len(targets), V + 1, scale=2))
 
 
+def layer_norm():
+    net = torch.nn.LayerNorm(7)
+    leaves = {"A": normal(T, 7, scale=2), "g": normal(7), "b": normal(7)}
+
+    def norm(A, g, b):
+        return F.layer_norm(A, net.normalized_shape, g, b, net.eps)
+    case("norm", norm, **leaves)
+    case("small_norm", norm, **{**leaves, "A": normal(T, 7, scale=0.01)})          # its variance is not far from epsilon
+
+
+HEADS, WIDTH, BATCH, STEPS_OF_HEADS, PLACES_OF_HEADS = 2, 6, 4, 5, 7
+
+
+def heads(name, x, memory, **masks):
+    """nn.MultiheadAttention, a sequence's rows side by side, as the workbook has them. Q comes from x, K and V from memory, or
+    from x where that is None. A mask is True where nothing may be seen."""
+    net = torch.nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.copy_(normal(*weight.shape, scale=0.6))
+    inputs = {"x": x.requires_grad_(), **({} if memory is None else {"memory": memory.requires_grad_()})}
+    places = x if memory is None else memory
+    Y, P = net(x, places, places, average_attn_weights=False, **masks)
+    W = normal(*Y.shape)
+    (W * Y).mean().backward()
+    for key, value in inputs.items():
+        emit(f"{name}_{key}", value)
+        emit(f"{name}_d{key}", value.grad)
+    parts = {"W": net.in_proj_weight, "b": net.in_proj_bias, "dW": net.in_proj_weight.grad, "db": net.in_proj_bias.grad}
+    for key, value in parts.items():
+        for part, which in zip(value.chunk(3), "qkv"):
+            emit(f"{name}_{key}{which}", part.T if part.dim() > 1 else part)
+    for key, value in {"Wo": net.out_proj.weight, "dWo": net.out_proj.weight.grad}.items():
+        emit(f"{name}_{key}", value.T)
+    for key, value in {"bo": net.out_proj.bias, "dbo": net.out_proj.bias.grad, "W": W, "Y": Y, "P": P}.items():
+        emit(f"{name}_{key}", value)
+
+
+def both_heads():
+    lengths = torch.tensor([7, 3, 1, 6])
+    emit_ints("padded_heads_lengths", lengths)
+    heads("padded_heads", normal(BATCH, STEPS_OF_HEADS, WIDTH), normal(BATCH, PLACES_OF_HEADS, WIDTH),
+          key_padding_mask=torch.arange(PLACES_OF_HEADS)[None, :] >= lengths[:, None])
+    heads("causal_heads", normal(BATCH, STEPS_OF_HEADS, WIDTH), None,
+          attn_mask=torch.ones(STEPS_OF_HEADS, STEPS_OF_HEADS).triu(1).bool())
+
+
 ops()
 for name, kind in ("rnn", torch.nn.RNN), ("lstm", torch.nn.LSTM), ("gru", torch.nn.GRU):
     cell(name, kind)
@@ -261,4 +308,6 @@ attention()
 both_ways("birnn", torch.nn.RNN)
 both_ways("bilstm", torch.nn.LSTM)
 padded_entropy()
+layer_norm()
+both_heads()
 print("\n#endif")
