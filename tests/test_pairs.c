@@ -429,6 +429,21 @@ static void look_at_copy(const Task *task, const Pair *pair)
     lengths[pair->n]++;
 }
 
+/* The hash itself, which a chapter may ask: always the same answer, and one in ten is for the test. */
+static void test_split_of(void)
+{
+    enum { N = 100000 };
+    int test = 0, repeats = 0, both = 0, before = 0;
+    for (int i = 0; i < N; i++) {
+        Split split = split_of((uint64_t)i);
+        test += split == TEST, repeats += split_of((uint64_t)i) == split;
+        both += split == TEST && before, before = split == TEST;
+    }
+    EXPECT_NEAR(test, N / 10, 5 * sqrt(0.09 * N), "of %d, are for the test", N);
+    EXPECT_NEAR(both, N / 100, 5 * sqrt(0.01 * N), "of %d, follow another for the test", N);
+    EXPECT(repeats == N, "%d of %d, asked again, are elsewhere", N - repeats, N);
+}
+
 /* Five lengths, drawn evenly; of what is drawn some is turned away for its split, and lengths 1 and 2 never are. */
 static void expect_copies(Task (*make)(int, int), uint64_t seed)
 {
@@ -697,6 +712,7 @@ int main(void)
     RUN(test_batch_sums_gradients);
     RUN(test_gru_after_leaves_zero);
     RUN(test_padding_changes_nothing);
+    RUN(test_split_of);
     RUN(test_copies);
     RUN(test_numbers);
     RUN(test_task_test);
