@@ -17,13 +17,17 @@ beside it: out/01_rnn_scratch/curve.csv gives curve.png and curve.svg there.
     recall.csv        recall of a symbol against the lag
     shares.csv        the share of a gradient that arrives, against the lag
     accuracy.csv      answers that are right during training, a panel a task
-    length.csv        the same against the source's length; chapter 07's together
-    digits.csv        the same by the digits of the number
-                      with chapter 06's, where that lies in the folder beside it
+    length.csv        the same against the source's length
+    digits.csv        the same by the digits of the number; both of chapters 07 and 08
+                      with those of the chapters before, where they lie beside them
     forcing.csv       a decoder told the right symbols and one left to its own
     branches.csv      what a decoder may say next, after a begun answer
     kernels.csv       kernels, and what the averages under them make of points
     attention.csv     where each symbol of an answer looks in the source
+    masks.csv         who may be seen by whom, a panel of squares a mask
+    warmup.csv        loss by the place of the norm and the steps of warm-up
+    gaps.csv          letters that are guessed right, from the left or both sides
+    closing.csv       the networks of all chapters, in two tasks
 
 Other CSV files are left alone, as is a predictions.csv that holds sources
 and answers, to be read.  A malformed file costs one line on stderr and
@@ -33,6 +37,7 @@ All results are computed by the C programs; this file only draws.  A new form
 needs its columns, a function from rows to a figure, and a line in FORMS.
 """
 
+import collections
 import csv
 import math
 import os
@@ -41,7 +46,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (EngFormatter, FixedLocator, FuncFormatter,
@@ -1047,25 +1052,31 @@ def draw_length(path: Path) -> Figure:
     if not rows:
         raise BadTable(f"expected a row of {FEWEST_PAIRS} pairs or more, found none")
     tasks = distinct(row["task"] for row in rows)
-    widths = sorted({row["hidden"] for row in rows}, reverse=True)
     looks = model_looks(distinct(row["model"] for row in rows))
     lines = {(model, hidden): length_look(look, place)
-             for model, look in looks.items() for place, hidden in enumerate(widths)
-             if any((row["model"], row["hidden"]) == (model, hidden) for row in rows)}
+             for model, look in looks.items()
+             for place, hidden in enumerate(widths_of(model, rows))}
+    entries = length_entries(lines, list(looks))
     figure, panels = share_panels(len(tasks), len(tasks),
                                   2.7 if len(tasks) == 1 else 2.1,
-                                  0.54 + 0.16 * (1 if len(looks) == 1 else len(widths)),
-                                  same_x=False)
+                                  0.54 + 0.16 * len(entries[0]), same_x=False)
     for panel, task in zip(panels, tasks):
         draw_lengths(panel, [row for row in rows if row["task"] == task], lines)
         panel.set_title(task_title(task), loc="left")
         panel.xaxis.set_major_locator(MaxNLocator(9 // len(tasks) + 1, steps=ROUND))
     panels[0].set_ylabel("exact match")
     label_below(panels, LENGTH_LABELS[path.stem])
-    write_length_legend(figure, lines, list(looks))
-    write_title(figure, path, " and ".join(distinct(row["model"] for row in earlier))
-                + ": from chapter 06" if earlier else "")
+    figure.legend(handles=sum(entries, []), loc="lower center", borderaxespad=0.2,
+                  ncol=len(entries), handlelength=2.8, columnspacing=2.0,
+                  labelspacing=0.3)
+    write_title(figure, path, earlier_remark(earlier))
     return figure
+
+
+def widths_of(model, rows):
+    """From the widest."""
+    return sorted({row["hidden"] for row in rows if row["model"] == model},
+                  reverse=True)
 
 
 def draw_lengths(panel, rows, lines):
@@ -1077,34 +1088,65 @@ def draw_lengths(panel, rows, lines):
     panel.set_xlim(left=0)
 
 
-def write_length_legend(figure, lines, models):
-    """A column for each model, filled up with nothing; a single one has a line."""
+def length_entries(lines, models):
+    """The legend in columns, filled up with nothing to be equally long.
+
+    A column for each model; a line for a single one; two columns for more
+    models than a page has room for side by side.
+    """
     columns = [[Line2D([], [], label=f"{model}, width {hidden:g}", **look)
                 for (model, hidden), look in lines.items() if model == column]
                for column in models]
+    if len(columns) == 1:
+        columns = [[entry] for entry in columns[0]]
+    elif len(columns) > 3:
+        half = math.ceil(len(columns) / 2)
+        columns = [sum(columns[:half], []), sum(columns[half:], [])]
     most = max(map(len, columns))
     for column in columns:
         column += [Line2D([], [], linestyle="none", label=" ")
                    for _ in range(most - len(column))]
-    figure.legend(handles=sum(columns, []), loc="lower center", borderaxespad=0.2,
-                  ncol=len(columns) if len(columns) > 1 else most, handlelength=2.8,
-                  columnspacing=2.0, labelspacing=0.3)
+    return columns
+
+
+EARLIER = ("06_seq2seq", "07_attention")
 
 
 def earlier_lengths(path: Path, rows: list) -> list:
-    """Beside chapter 07's, the rows of chapter 06 that may be compared."""
+    """Beside a chapter's rows those of the chapters before it that may be compared."""
     folder = path.resolve().parent
-    earlier = folder.with_name("06_seq2seq") / path.name
-    if not folder.name.startswith("07_") or not earlier.exists():
-        return []
-    try:
-        found = read_table(earlier, LENGTH_COLUMNS)
-    except BadTable as error:
-        raise BadTable(f"in {earlier}, drawn beside it: {error}") from None
-    comparable = {(row["task"], row["hidden"]) for row in rows}
-    models = {row["model"] for row in rows}
-    return [row for row in found if (row["task"], row["hidden"]) in comparable
-            and row["model"] not in models and row["pairs"] >= FEWEST_PAIRS]
+    if folder.parent.name.startswith("08_"):
+        folder = folder.parent              # its tasks have folders of their own
+    chosen = []
+    for chapter in EARLIER if re.match(r"\d\d_", folder.name) else ():
+        table = folder.with_name(chapter) / path.name
+        if chapter[:2] < folder.name[:2] and table.exists():
+            try:
+                found = read_table(table, LENGTH_COLUMNS)
+            except BadTable as error:
+                raise BadTable(f"in {table}, drawn beside it: {error}") from None
+            chosen += [{**row, "chapter": chapter[:2]}
+                       for row in comparable_rows(found, rows + chosen)]
+    return chosen
+
+
+def comparable_rows(found, rows):
+    """Those of other models at a task of rows: at a width of rows, or else the widest."""
+    own = {row["hidden"] for row in rows}
+    known, tasks = {row["model"] for row in rows}, {row["task"] for row in rows}
+    found = [row for row in found if row["model"] not in known and row["task"] in tasks
+             and row["pairs"] >= FEWEST_PAIRS]
+    widths = {model: widths_of(model, found) for model in distinct(row["model"] for row in found)}
+    widths = {model: own.intersection(all_of_it) or all_of_it[:1]
+              for model, all_of_it in widths.items()}
+    return [row for row in found if row["hidden"] in widths[row["model"]]]
+
+
+def earlier_remark(rows):
+    """Which models come from which chapter."""
+    return "; ".join(
+        " and ".join(distinct(row["model"] for row in rows if row["chapter"] == chapter))
+        + f": from chapter {chapter}" for chapter in distinct(row["chapter"] for row in rows))
 
 
 def length_look(look, place) -> dict:
@@ -1297,6 +1339,13 @@ MOST_EXAMPLES = 4
 CELL = 0.12                 # inches: 18 whole pixels
 MAP_TOP, MAP_LEFT, MAP_GAP = 3.5 * CELL, 3 * CELL, CELL   # above, left, right and below
 WIDEST = 75 * CELL          # of maps side by side; a longer one stands alone
+PIXEL = 1 / 150             # inches: a cell has whole ones, or the grid is uneven
+LETTER_CELLS = range(18, 10, -1)    # pixels of a cell that bears a character
+NUMBER_CELLS = range(9, 3, -1)      # and where only one in LABEL_STRIDE has a name
+LABEL_STRIDE = 6
+MOST_CELLS = 4000           # as shapes in an SVG; more are a picture in it
+HEAD = re.compile(r"block (\d+),? head (\d+)$")
+SCALE_ENDS = (0.1, 0.2, 0.5, 1)
 # White to navy in equal steps of CIELAB's lightness, which the eye sees as equal.
 WEIGHT_COLOURS = LinearSegmentedColormap.from_list("weights", [
     "#FFFFFF", "#C3E4FF", "#8BC8FE", "#58ACEE", "#2B8FD5", "#0D72B3", "#12578B",
@@ -1307,7 +1356,9 @@ def draw_attention(path: Path) -> Figure:
     """A map for each example and model: the answer downwards, the source across.
 
     The models' maps of an example are side by side where they fit, or else one
-    under the other.
+    under the other.  Where the models are the heads of one network, they stand in
+    lines of equally many, no line with heads of two blocks, in smaller cells
+    where that makes them fit.
     """
     rows = read_table(path, ATTENTION_COLUMNS)
     models = distinct(row["model"] for row in rows)
@@ -1316,21 +1367,65 @@ def draw_attention(path: Path) -> Figure:
         chosen = [[row for row in rows if (row["example"], row["model"])
                    == (example, model)] for model in models]
         examples.append([weight_map(found) for found in chosen if found])
-    lines = map_lines(examples)
-    heights = [MAP_TOP + MAP_GAP + CELL * max(len(drawn["outputs"]) for drawn in line)
-               for line in lines]
+    heads, end = all(map(HEAD.match, models)), 1
+    if heads:
+        most = max(min(row["weight"], 1) for row in rows)   # a sum of floats may pass 1
+        end = min(end for end in SCALE_ENDS if end >= most)
+    lines = head_lines(examples, models) if heads else map_lines(examples)
+    heights = [MAP_TOP + MAP_GAP + max(drawn["cell"] * len(drawn["outputs"])
+                                       for drawn in line) for line in lines]
     width = max(WIDTH, *(sum(map(map_width, line)) for line in lines))
     figure = Figure(figsize=(width, 0.3 + sum(heights) + 0.45))
     top = figure.get_figheight() - 0.3
+    cells = sum(len(drawn["outputs"]) * len(drawn["inputs"])
+                for line in lines for drawn in line)
     for line, height in zip(lines, heights):
         left = MAP_LEFT
         for drawn in line:
-            draw_map(figure, left, top - MAP_TOP, **drawn)
+            draw_map(figure, left, top - MAP_TOP, end, cells > MOST_CELLS, **drawn)
             left += map_width(drawn)
         top -= height
-    draw_weight_scale(figure)
-    write_title(figure, path, "across: the source; downwards: the answer")
+    draw_weight_scale(figure, end)
+    own = all(drawn["inputs"] == drawn["outputs"] for line in lines for drawn in line)
+    write_title(figure, path, "across: who is looked at; downwards: who looks"
+                if heads and own else "across: the source; downwards: the answer")
     return figure
+
+
+def head_lines(examples: list, models: list) -> list:
+    """Heads in lines, with the cell that is the largest for all of them."""
+    most = max(collections.Counter(HEAD.match(model)[1] for model in models).values())
+    fits = [fit_heads(maps, most) for maps in examples]
+    lines = []
+    for maps, (columns, _) in zip(examples, fits):
+        for drawn in maps:
+            drawn["cell"] = PIXEL * min(pixels for _, pixels in fits)
+            if len(examples) == 1:
+                drawn["title"] = drawn["title"].partition(". ")[2]
+        blocks = {}
+        for drawn in maps:
+            blocks.setdefault(HEAD.search(drawn["title"])[1], []).append(drawn)
+        for block in blocks.values():
+            lines += [block[i:i + columns] for i in range(0, len(block), columns)]
+    return lines
+
+
+def fit_heads(maps, heads):
+    """The maps in a line, a divisor of the heads if that fits, and a cell's pixels."""
+    sizes = (NUMBER_CELLS if any(stride_of(drawn["inputs"]) > 1 for drawn in maps)
+             else LETTER_CELLS)
+    for columns in [n for n in range(heads, 0, -1) if heads % n == 0]:
+        for pixels in sizes:
+            if all(columns * map_width({**drawn, "cell": pixels * PIXEL}) <= WIDEST
+                   for drawn in maps):
+                return columns, pixels
+    return 1, sizes[-1]
+
+
+def stride_of(names: list) -> int:
+    """Every how many names there is room for: numbers are wider than a cell."""
+    long = sum(len(text) > 1 for text in names)
+    return LABEL_STRIDE if len(names) > LABEL_STRIDE and long > len(names) / 2 else 1
 
 
 def map_lines(examples: list) -> list:
@@ -1350,8 +1445,8 @@ def map_lines(examples: list) -> list:
 
 def map_width(drawn) -> float:
     """In inches, with what is around it; the title is not to touch the next."""
-    cells = max(len(drawn["inputs"]), math.ceil(0.55 * len(drawn["title"])))
-    return MAP_LEFT + CELL * cells + MAP_GAP
+    title = CELL * math.ceil(0.55 * len(drawn["title"]))
+    return MAP_LEFT + max(drawn["cell"] * len(drawn["inputs"]), title) + MAP_GAP
 
 
 def weight_map(rows):
@@ -1365,19 +1460,19 @@ def weight_map(rows):
             if (i, j) not in weights:
                 raise BadTable(f"{title}: expected a weight for row {i} and column {j}, "
                                "found none")
-    return {"title": title, "outputs": list(outputs.values()),
+    return {"title": title, "cell": CELL, "outputs": list(outputs.values()),
             "inputs": list(inputs.values()),
             "weights": [[weights[i, j] for j in range(len(inputs))]
                         for i in range(len(outputs))]}
 
 
-def draw_map(figure, left, top, title, outputs, inputs, weights):
-    """One map, its upper left corner at these inches."""
+def draw_map(figure, left, top, end, as_picture, title, cell, outputs, inputs, weights):
+    """One map, its upper left corner at these inches, dark where a weight is end."""
     width, height = figure.get_size_inches()
-    panel = figure.add_axes([left / width, (top - CELL * len(outputs)) / height,
-                             CELL * len(inputs) / width, CELL * len(outputs) / height])
-    panel.pcolormesh(weights, cmap=WEIGHT_COLOURS, vmin=0, vmax=1, edgecolors="0.92",
-                     linewidth=0.3)
+    panel = figure.add_axes([left / width, (top - cell * len(outputs)) / height,
+                             cell * len(inputs) / width, cell * len(outputs) / height])
+    panel.pcolormesh(weights, cmap=WEIGHT_COLOURS, vmin=0, vmax=end, edgecolors="0.92",
+                     linewidth=0.3, rasterized=as_picture)
     panel.invert_yaxis()
     panel.grid(visible=False)
     panel.set_xticks([])
@@ -1386,12 +1481,15 @@ def draw_map(figure, left, top, title, outputs, inputs, weights):
         spine.set_visible(True)
         spine.set_linewidth(0.5)
         spine.set_color("0.6")
-    look = {"size": SMALL_SIZE, "textcoords": "offset points",
-            "annotation_clip": False}
-    for i, character in enumerate(outputs):
+    down, across = stride_of(outputs), stride_of(inputs)
+    # Letters are as wide as the cells at 7 points; numbers may be wider than theirs.
+    size = SMALL_SIZE - 1 if across > 1 else min(SMALL_SIZE, 1.1 * SMALL_SIZE * cell / CELL)
+    look = {"size": size, "textcoords": "offset points", "annotation_clip": False}
+    for i, character in list(enumerate(outputs))[::down]:
+        # A gap, which hangs below the line, would seem to belong to the next row.
         panel.annotate(character, (0, i + 0.5), (-4, -0.3), ha="right",
-                       va="center_baseline", **look)
-    for j, character in enumerate(inputs):
+                       va="center" if character == "_" else "center_baseline", **look)
+    for j, character in list(enumerate(inputs))[::across]:
         # A name, as "end", begins at its column: it may pass the right edge.
         panel.annotate(character, (j + 0.5 if len(character) == 1 else j + 0.1, 0),
                        (0, 3.5), va="baseline",
@@ -1399,16 +1497,382 @@ def draw_map(figure, left, top, title, outputs, inputs, weights):
     figure.text(left / width, (top + 0.21) / height, title, size=TEXT_SIZE)
 
 
-def draw_weight_scale(figure):
+def draw_weight_scale(figure, end):
     width, height = figure.get_size_inches()
     scale = figure.add_axes([MAP_LEFT / width, 0.24 / height,
                              1.5 / width, 0.09 / height])
     scale.pcolormesh([[i / 63 for i in range(64)]], cmap=WEIGHT_COLOURS, vmin=0, vmax=1)
-    scale.set_xticks([0, 32, 64], ["0", "0.5", "1"])
+    scale.set_xticks([0, 32, 64], ["0", f"{end / 2:g}", f"{end:g}"])
     scale.set_yticks([])
     scale.grid(visible=False)
     scale.annotate("weight", (1, 0.5), (5, 0), xycoords="axes fraction",
                    textcoords="offset points", va="center", size=SMALL_SIZE)
+
+
+# ---------------------------------------------------------------------------
+# masks.csv: who may be seen by whom
+
+def seen_or_not(cell):
+    if cell not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return int(cell)
+
+
+MASK_COLUMNS = {"mask": name, "row": whole, "column": whole, "seen": seen_or_not}
+SQUARE = 14 * PIXEL
+MASK_GAP, MASK_TITLE = 0.24, 0.2    # inches: between panels, and above each
+SEEN_COLOUR = "#1A3C61"             # of a large weight in the maps of attention
+
+
+def draw_masks(path: Path) -> Figure:
+    """A panel for each mask, in lines that are as equally long as may be."""
+    rows = read_table(path, MASK_COLUMNS)
+    masks = {title: mask_squares(title, [row for row in rows if row["mask"] == title])
+             for title in distinct(row["mask"] for row in rows)}
+    lines = mask_lines(masks)
+    heights = [MASK_TITLE + MASK_GAP + SQUARE * max(len(masks[title]) for title in line)
+               for line in lines]
+    height = 0.34 + sum(heights)
+    figure = Figure(figsize=(WIDTH, height))
+    top = height - 0.34
+    for line, line_height in zip(lines, heights):
+        left, bottom = 0.14, top - line_height + MASK_GAP
+        for title in line:
+            draw_mask(figure, left, bottom, title, masks[title])
+            left += mask_width(title, masks[title])
+        top -= line_height
+    write_title(figure, path, "downwards: who asks; across: who may be seen (dark)")
+    return figure
+
+
+def mask_squares(title, rows):
+    found = {(row["row"], row["column"]): row["seen"] for row in rows}
+    down, across = (1 + max(place[side] for place in found) for side in (0, 1))
+    for i in range(down):
+        for j in range(across):
+            if (i, j) not in found:
+                raise BadTable(f"{title}: expected row {i} and column {j}, found none")
+    return [[found[i, j] for j in range(across)] for i in range(down)]
+
+
+def mask_width(title, squares) -> float:
+    return max(SQUARE * len(squares[0]), 0.062 * len(title)) + MASK_GAP
+
+
+def mask_lines(masks) -> list:
+    """As few lines as hold the masks, in their order; the narrowest way of them."""
+    widths = [mask_width(title, squares) for title, squares in masks.items()]
+
+    def broken(room):
+        lines, left = [], 0
+        for title, width in zip(masks, widths):
+            if not lines or width > left + 1e-9:
+                lines.append([])
+                left = room
+            lines[-1].append(title)
+            left -= width
+        return lines
+
+    room = WIDTH - 0.28 + MASK_GAP
+    fewest = len(broken(room))
+    sums = {sum(widths[i:j]) for i in range(len(widths)) for j in range(i + 1, len(widths) + 1)}
+    return broken(min([room] + [total for total in sums
+                                if total <= room and len(broken(total)) == fewest]))
+
+
+def draw_mask(figure, left, bottom, title, squares):
+    """One mask, its lower left corner at these inches."""
+    width, height = figure.get_size_inches()
+    panel_width, panel_height = SQUARE * len(squares[0]), SQUARE * len(squares)
+    panel = figure.add_axes([left / width, bottom / height, panel_width / width,
+                             panel_height / height])
+    panel.pcolormesh(squares, cmap=ListedColormap(["white", SEEN_COLOUR]), vmin=0, vmax=1,
+                     edgecolors="0.85", linewidth=0.4)
+    panel.invert_yaxis()
+    panel.grid(visible=False)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    for spine in panel.spines.values():
+        spine.set_visible(True)
+        spine.set_linewidth(0.5)
+        spine.set_color("0.6")
+    figure.text(left / width, (bottom + panel_height + 0.06) / height, title,
+                size=TEXT_SIZE)
+
+
+# ---------------------------------------------------------------------------
+# warmup.csv: where the norm stands, and how the learning rate begins
+
+NORM_COLOURS = {"pre": "#0072B2", "post": "#D55E00"}
+WARMUP_DASHES = ((0, (4, 1.8)), "-", (0, (1, 1.3)), (0, (7, 1.5, 1.5, 1.5)))
+
+
+def norm(cell):
+    if cell not in NORM_COLOURS:
+        raise ValueError("pre or post")
+    return cell
+
+
+WARMUP_COLUMNS = {"norm": norm, "warmup": whole, "step": amount, "loss": number}
+
+
+def draw_warmup(path: Path) -> Figure:
+    """A line for each norm and warm-up, named at its end."""
+    rows = read_table(path, WARMUP_COLUMNS)
+    warmups = sorted({row["warmup"] for row in rows})
+    lines, ends = {}, []
+    for key in distinct((row["norm"], row["warmup"]) for row in rows):
+        points = sorted((row["step"], row["loss"]) for row in rows
+                        if (row["norm"], row["warmup"]) == key)
+        known = [point for point in points if math.isfinite(point[1])]
+        lines[key] = points
+        if known:
+            lost = "" if known[-1] == points[-1] else ", diverged"
+            ends.append((known[-1], warmup_label(key) + lost, NORM_COLOURS[key[0]]))
+    if not ends:
+        raise BadTable("expected a row with a finite loss, found none")
+    height, left, right = 3.2, 0.57, 0.2 + 0.064 * max(len(label) for _, label, _ in ends)
+    figure = Figure(figsize=(WIDTH, height))
+    panel = figure.add_axes([left / WIDTH, 0.5 / height, (WIDTH - left - right) / WIDTH,
+                             (height - 0.5 - 0.42) / height])
+    for (place, warmup), points in lines.items():
+        panel.plot(*zip(*points), color=NORM_COLOURS[place], linewidth=1.4,
+                   linestyle=WARMUP_DASHES[warmups.index(warmup) % len(WARMUP_DASHES)])
+    panel.set_xlim(0, max(row["step"] for row in rows) or 1)
+    for warmup in warmups:
+        if 0 < warmup < panel.get_xlim()[1]:
+            panel.axvline(warmup, color=BASELINE_GREY, linewidth=0.8,
+                          linestyle=(0, (1, 1.5)), zorder=1.5)
+            panel.annotate("warm-up ends", (warmup, 1), (3, -2), va="top",
+                           xycoords=panel.get_xaxis_transform(), size=SMALL_SIZE,
+                           textcoords="offset points", color=BASELINE_GREY)
+    set_step_ticks(panel, 6)
+    panel.yaxis.set_major_locator(MaxNLocator(7, steps=ROUND))
+    panel.set_xlabel("training steps")
+    panel.set_ylabel("training loss (nats a token)")
+    label_lines(panel, ends)
+    write_title(figure, path, "pre: the norm stands before each layer; post: after it")
+    return figure
+
+
+def warmup_label(key):
+    return f"{key[0]}, " + (f"warm-up {key[1]}" if key[1] else "no warm-up")
+
+
+def label_lines(panel, ends):
+    """Names of lines beside the panel, as near as may be to where they end."""
+    ends = sorted(ends, key=lambda end: end[0][1])
+    panel.set_ylim(panel.get_ylim())    # the places of the labels depend on it
+    to_points = POINTS_AN_INCH / panel.figure.dpi
+    heights = [panel.transData.transform(point)[1] * to_points for point, _, _ in ends]
+    for ((_, y), label, colour), old, new in zip(ends, heights,
+                                                 spread(heights, TEXT_SIZE + 2)):
+        panel.annotate(label, xy=(1, y), xycoords=panel.get_yaxis_transform(),
+                       xytext=(8, new - old), textcoords="offset points",
+                       va="center", size=TEXT_SIZE, color=colour, annotation_clip=False,
+                       arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": colour,
+                                   "relpos": (0, 0.5), "shrinkA": 1, "shrinkB": 0})
+
+
+# ---------------------------------------------------------------------------
+# gaps.csv: a letter is missing; who sees one side of it, and who sees both?
+
+SIDES = {"left": "sees what stands left of the gap", "both": "sees both sides of the gap"}
+STRANGER_GREY = "0.68"      # a bar of what is no network
+
+
+def sides(cell):
+    if cell not in SIDES:
+        raise ValueError("left or both")
+    return cell
+
+
+GAP_COLUMNS = {"model": name, "sees": sides, "gaps": whole, "accuracy": weight}
+
+
+def draw_gaps(path: Path) -> Figure:
+    """Bars in the file's order, those that see the same together."""
+    rows = read_table(path, GAP_COLUMNS)
+    groups = {SIDES[side]: [row for row in rows if row["sees"] == side]
+              for side in distinct(row["sees"] for row in rows)}
+    top, bottom, line = 0.34, 0.5, 0.17
+    height = top + column_height(groups, line) + bottom
+    figure = Figure(figsize=(WIDTH, height))
+    left, right = 0.14 + 0.062 * max(len(row["model"]) for row in rows), 0.2
+    panels = column_panels(figure, groups, left, WIDTH - right, top, line)
+    for panel, found in zip(panels, groups.values()):
+        draw_share_bars(panel, found, "accuracy", percent_fine)
+        panel.set_yticks(range(len(found)), [row["model"] for row in found])
+    most = max(row["accuracy"] for row in rows) or 1
+    panels[0].set_xlim(0, 1.08 * most)          # with room for the largest one's number
+    panels[0].xaxis.set_major_locator(MaxNLocator(8, steps=ROUND))
+    panels[-1].set_xlabel("letters guessed right")
+    counts = distinct(row["gaps"] for row in rows)
+    # The standard deviation of a share p of n is √(p (1 - p) / n) ≤ 1 / √(4 n).
+    write_title(figure, path, f"{counts[0]} gaps; standard error at most "
+                + percent_fine(1 / math.sqrt(4 * counts[0]))
+                if len(counts) == 1 and counts[0] else "")
+    return figure
+
+
+COLUMN_TITLE, COLUMN_GAP = 0.22, 0.14   # inches: above each panel, and between two
+
+
+def column_height(groups, line) -> float:
+    return (line * sum(map(len, groups.values())) + COLUMN_TITLE * len(groups)
+            + COLUMN_GAP * (len(groups) - 1))
+
+
+def column_panels(figure, groups, left, right, top, line):
+    """Panels one under the other, each as high as its rows are many.
+
+    They share the x axis, whose numbers are under the lowest one.
+    """
+    width, height = figure.get_size_inches()
+    panels, upper = [], height - top
+    for title, found in groups.items():
+        upper -= COLUMN_TITLE + line * len(found)
+        panel = figure.add_axes([left / width, upper / height, (right - left) / width,
+                                 line * len(found) / height],
+                                sharex=panels[0] if panels else None)
+        upper -= COLUMN_GAP
+        panel.set_title(title, loc="left")
+        panel.set_ylim(len(found) - 0.5, -0.5)          # the first on top
+        panel.grid(visible=False, axis="y")
+        last = len(panels) == len(groups) - 1
+        panel.tick_params(axis="x", bottom=last, labelbottom=last)
+        panel.tick_params(axis="y", length=0, labelsize=TEXT_SIZE)
+        panels.append(panel)
+    return panels
+
+
+def draw_share_bars(panel, rows, column, label):
+    for place, row in enumerate(rows):
+        panel.barh(place, row[column], height=0.68,
+                   color=MODEL_LOOKS.get(row["model"], (STRANGER_GREY,))[0])
+        label_value(panel, row[column], place, label(row[column]))
+    panel.xaxis.set_major_formatter(FuncFormatter(percent))
+
+
+def label_value(panel, x, y, label, distance=3):
+    """A number beside what ends at x; white behind it hides the grid."""
+    panel.annotate(label, xy=(x, y), xytext=(distance, -0.5), va="center",
+                   textcoords="offset points", size=SMALL_SIZE, color="0.25",
+                   annotation_clip=False, bbox={"facecolor": "white", "linewidth": 0,
+                                                "pad": 0.8})
+
+
+def percent_fine(value):
+    return f"{100 * value:.1f}\u2009%"
+
+
+# ---------------------------------------------------------------------------
+# closing.csv: the networks of all chapters in two tasks
+
+CLOSING_TASKS = ("quijote", "to_digits", "to_words")
+MEASURES = ("bits", "exact")
+
+
+def closing_task(cell):
+    if cell not in CLOSING_TASKS:
+        raise ValueError(f"one of {', '.join(CLOSING_TASKS)}")
+    return cell
+
+
+def measure(cell):
+    if cell not in MEASURES:
+        raise ValueError(" or ".join(MEASURES))
+    return cell
+
+
+def finite_amount(cell):
+    value = finite(cell)
+    if value < 0:
+        raise ValueError("a number, 0 or more")
+    return value
+
+
+CLOSING_COLUMNS = {"task": closing_task, "at": text, "model": name,
+                   "parameters": finite_amount, "steps": finite_amount,
+                   "seconds": finite_amount, "measure": measure, "value": finite_amount}
+
+
+def draw_closing(path: Path) -> Figure:
+    """At the left what is measured in bits, as points; at the right shares, as bars.
+
+    Bars would have to begin at 0 bits, where no model of a language comes near.
+    """
+    rows = read_table(path, CLOSING_COLUMNS)
+    columns = [(kind, closing_groups([row for row in rows if row["measure"] == kind]))
+               for kind in MEASURES]
+    columns = [(kind, groups) for kind, groups in columns if groups]
+    top, bottom, line = 0.34, 0.5, 0.36
+    tallest = max(column_height(groups, line) for _, groups in columns)
+    height = top + tallest + bottom
+    figure = Figure(figsize=(WIDTH, height))
+    share_of_width = WIDTH / len(columns)
+    for place, (kind, groups) in enumerate(columns):
+        # The rows of the shorter column are higher, so that both end together.
+        found = sum(groups.values(), [])
+        roomy = line + (tallest - column_height(groups, line)) / len(found)
+        left = place * share_of_width + 0.2 + max(
+            max(0.062 * len(row["model"]), 0.05 * len(closing_cost(row))) for row in found)
+        panels = column_panels(figure, groups, left, (place + 1) * share_of_width - 0.46,
+                               top, roomy)
+        for panel, rows_of_panel in zip(panels, groups.values()):
+            draw_closing_rows(panel, kind, rows_of_panel)
+        finish_closing(panels, kind, [row["value"] for row in found])
+    write_title(figure, path, "under the names: seconds of training, parameters")
+    return figure
+
+
+def closing_groups(rows):
+    """The rows by title: by what was held equal, or by the task."""
+    groups = {}
+    for row in rows:
+        if row["measure"] == "exact" and row["value"] > 1 + 1e-6:
+            raise BadTable(f"{row['task']}, {row['model']}: expected a share, from 0 to 1, "
+                           f"found '{row['value']:g}'")
+        task = "Quijote" if row["task"] == "quijote" else task_title(row["task"])
+        title = f"{task}, {row['at']}" if row["at"] else task
+        groups.setdefault(title, []).append(row)
+    return groups
+
+
+def draw_closing_rows(panel, kind, rows):
+    if kind == "exact":
+        draw_share_bars(panel, rows, "value", percent_fine)
+    else:
+        for place, row in enumerate(rows):
+            panel.axhline(place, color="0.8", linewidth=0.7, zorder=1)
+            panel.plot([row["value"]], [place], "o", markersize=MARKER_SIZE + 2,
+                       color=MODEL_LOOKS.get(row["model"], (STRANGER_GREY,))[0])
+            label_value(panel, row["value"], place, f"{row['value']:.3f}", 6)
+    panel.set_yticks(range(len(rows)), [""] * len(rows))
+    for place, row in enumerate(rows):
+        for label, up, size, colour in ((row["model"], 4.5, TEXT_SIZE, "black"),
+                                        (closing_cost(row), -5, SMALL_SIZE - 1, "0.35")):
+            panel.annotate(label, (0, place), (-5, up), ha="right", va="center",
+                           xycoords=panel.get_yaxis_transform(), size=size, color=colour,
+                           textcoords="offset points", annotation_clip=False)
+
+
+def closing_cost(row):
+    count = EngFormatter(places=0 if row["parameters"] < 1e6 else 1,
+                         sep="\u2009")(row["parameters"])
+    return f"{row['seconds']:.0f}\u2009s, {count}"
+
+
+def finish_closing(panels, kind, values):
+    if kind == "exact":
+        panels[0].set_xlim(0, 1)
+        panels[0].xaxis.set_major_locator(FixedLocator(SHARE_TICKS))
+        panels[-1].set_xlabel("exact answers (more is better)")
+        return
+    span = max(max(values) - min(values), 0.02)
+    panels[0].set_xlim(min(values) - 0.25 * span, max(values) + 0.35 * span)
+    panels[0].xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    panels[-1].set_xlabel("bits a letter (less is better; not from 0)")
 
 
 # ---------------------------------------------------------------------------
@@ -1419,19 +1883,23 @@ FORMS = {
     "activations": draw_activations,
     "attention": draw_attention,
     "branches": draw_branches,
+    "closing": draw_closing,
     "curve": draw_curve,
     "forcing": draw_forcing,
+    "gaps": draw_gaps,
     "gradients": draw_gradients,
     "kernels": draw_kernels,
     "league": draw_league,
     "length": draw_length,
     "digits": draw_length,
+    "masks": draw_masks,
     "normality": draw_normality,
     "predictions": draw_predictions,
     "randomized": draw_randomized,
     "recall": draw_recall,
     "shares": draw_shares,
     "truncation": draw_truncation,
+    "warmup": draw_warmup,
 }
 
 

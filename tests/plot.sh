@@ -138,12 +138,82 @@ END
     sh "$root/plots/run.sh" two >said 2>&1
     expect "drawn again, the bytes are the same" diff -r first two
 
+    # Those of chapter 08, whose tasks have folders of their own, and of the closing league.
+    eight=three/08_transformer_mask/words
+    mkdir -p $eight three/league three/06_seq2seq three/07_attention
+    cp first/06_seq2seq/length.csv three/06_seq2seq
+    cp first/07_attention/length.csv three/07_attention
+    cat >$eight/length.csv <<'END'
+model,task,hidden,length,pairs,exact
+transformer,to_digits,64,10.5,40,1
+transformer,to_digits,64,20.5,40,0.75
+END
+    cat >$eight/masks.csv <<'END'
+mask,row,column,seen
+causal,0,0,1
+causal,0,1,0
+causal,1,0,1
+causal,1,1,1
+"causal, cached",0,0,1
+END
+    cat >$eight/attention.csv <<'END'
+model,example,row,output,column,input,weight
+block 1 head 1,1,0,a,0,a,0.25
+block 1 head 1,1,0,a,1,_,0.125
+block 1 head 1,1,1,_,0,a,0.25
+block 1 head 1,1,1,_,1,_,0.375
+"block 1, head 2",1,0,a,0,a,0.25
+"block 1, head 2",1,0,a,1,_,0.125
+"block 1, head 2",1,1,_,0,a,0.25
+"block 1, head 2",1,1,_,1,_,0.375
+END
+    cat >$eight/warmup.csv <<'END'
+norm,warmup,step,loss
+pre,0,10,5
+pre,0,20,4
+post,10,10,6
+post,10,20,nan
+END
+    cat >$eight/gaps.csv <<'END'
+model,sees,gaps,accuracy
+5-gram,left,100,0.5
+gpt,left,100,0.625
+bert,both,100,0.75
+END
+    cat >three/league/closing.csv <<'END'
+task,at,model,parameters,steps,seconds,measure,value
+quijote,equal seconds,gru,400000,1000,60,bits,2.125
+quijote,equal seconds,gpt,800000,500,60.5,bits,2.0625
+to_digits,,transformer,150000,2000,100,exact,0.75
+END
+    sh "$root/plots/run.sh" three >said 2>&1
+    expect "chapter 08 is drawn: $(tail -n 1 said)" test $? -eq 0
+    for form in $eight/length $eight/masks $eight/attention $eight/warmup $eight/gaps three/league/closing; do
+        expect "$form has a PNG" begins_with "$form.png" "$(printf '\211PNG')"
+        expect "$form has an SVG" grep -q '</svg>' "$form.svg"
+    done
+    expect "08 has its own lines" grep -qF '>transformer, width 64<' $eight/length.svg
+    expect "and 06's of its widest network" grep -qF '>seq2seq, width 32<' $eight/length.svg
+    expect "not of another" sh -c "! grep -qF 'width 16' $eight/length.svg"
+    expect "and 07's" grep -qF '>attention_dot, width 32<' $eight/length.svg
+    expect "not of a task that 08 has not" sh -c "! grep -qF '>copy<' $eight/length.svg"
+    expect "a mask has its name" grep -qF '>causal, cached<' $eight/masks.svg
+    expect "the only example has no number" grep -qF '>block 1, head 2<' $eight/attention.svg
+    expect "small weights have a scale of their own" grep -qF '>0.25<' $eight/attention.svg
+    expect "a letter looks at letters" grep -qF 'who is looked at' $eight/attention.svg
+    expect "a loss that is lost is called so" grep -qF '>post, warm-up 10, diverged<' $eight/warmup.svg
+    expect "a bar has its number" grep -qF '>62.5 %<' $eight/gaps.svg
+    expect "shares have a standard error" grep -qF 'at most 5.0 %' $eight/gaps.svg
+    for label in 'Quijote, equal seconds' 2.062 '60 s, 400 k' 'to digits' '75.0 %'; do
+        expect "the league has the label" grep -qF ">$label<" three/league/closing.svg
+    done
+
     # Each of them broken: one line for each file, which names it, and status 2, from one run for all.
-    broken=0
-    spoil() { # NAME SED-SCRIPT WHAT IS EXPECTED IN THE LINE: first/*/NAME.csv, altered
+    broken=0 from=first
+    spoil() { # NAME SED-SCRIPT WHAT IS EXPECTED IN THE LINE: the last NAME.csv below $from, altered
         broken=$((broken + 1))
         mkdir -p "bad/$broken"
-        sed "$2" "$(find first -name "$1.csv" | sort | tail -n 1)" >"bad/$broken/$1.csv"
+        sed "$2" "$(find $from -name "$1.csv" | sort | tail -n 1)" >"bad/$broken/$1.csv"
         echo "bad/$broken/$1.csv: .*$3" >>patterns
     }
     for form in accuracy length forcing branches kernels attention; do
@@ -158,8 +228,24 @@ END
     spoil kernels '2s/boxcar/box/' 'row 2, column series'
     spoil length 's/,40,/,4,/' '10 pairs or more'
     spoil predictions 's/,answer,/,/' 'row 1: expected the header task,scaling'
+    from=three
+    for form in masks warmup gaps closing; do
+        spoil $form 's/^[^,]*,//' 'row 1: expected the header'
+        spoil $form '3s/[^,]*$/many/' 'row 3, column .*many'
+        spoil $form '1!d' 'row 2: expected a row of data'
+    done
+    for form in masks gaps closing; do spoil $form '2s/[^,]*$/nan/' 'row 2, column .*nan'; done
+    spoil masks '3d' 'causal: expected row 0 and column 1'
+    spoil masks '2s/,0,0,/,0,one,/' 'row 2, column column'
+    spoil warmup '2s/pre/before/' 'row 2, column norm'
+    spoil warmup 's/[^,]*$/nan/; 1s/nan/loss/' 'a finite loss'
+    spoil gaps '2s/left/right/' 'row 2, column sees'
+    spoil gaps '2s/[^,]*$/1.5/' 'row 2, column accuracy.*share'
+    spoil closing '2s/quijote/copy/' 'row 2, column task'
+    spoil closing '2s/bits/nats/' 'row 2, column measure'
+    spoil closing '4s/[^,]*$/1.5/' 'to_digits, transformer: expected a share'
     sh "$root/plots/run.sh" bad >said 2>&1
-    expect "broken tables of 06 and 07 have status 2" test $? -eq 2
+    expect "broken tables of 06 to 08 have status 2" test $? -eq 2
     expect "each costs one line, and nothing is drawn" test "$(wc -l <said)" -eq $broken
     while read -r pattern; do expect "said: $pattern" grep -q "$pattern" said; done <patterns
     sed -i.old 's/,40,/,forty,/' $six/length.csv
