@@ -144,7 +144,7 @@ void cli_parse(const Cli *cli, int argc, char **argv, void *config)
     program_name(argv[0]);
     atexit(check_stdout);
     pass(cli, argc, argv, longs, NULL, &start);
-    if (start.help) print_help(cli, argv[0], start.presets);
+    if (start.help) free(longs), print_help(cli, argv[0], start.presets);
     memcpy(config, start.presets[start.preset], cli->size);
     pass(cli, argc, argv, longs, config, &start);
     free(longs);

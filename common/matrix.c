@@ -314,7 +314,7 @@ void matmul_nn(Matrix C, Matrix A, Matrix B, Into into)
 void matmul_bias(Matrix C, Matrix A, Matrix B, Matrix b)
 {
     FITS(A.cols == B.rows && C.rows == A.rows && C.cols == B.cols && b.rows == 1 && b.cols == C.cols, "A B + b");
-    if (A.cols == 0) mat_fill(C, 0), mat_add_row(C, b);
+    for (int r = 0; r < C.rows && A.cols == 0; r++) memcpy(mat_row(C, r), b.at, (size_t)C.cols * sizeof(real));
     if (is_empty(C, A.cols, ADD)) return;
     multiply((Product){ .m = C.rows, .k = A.cols, .n = C.cols, .A = steps(A), .C = steps(C), .c = C.at, .B = B, .bias = b.at });
 }

@@ -19,9 +19,15 @@ static void name(int n, real *y, const real *a, const real *b, real s)          
     for (int j = 0; j < n; j++) y[j] = what;                                    \
 }
 
+ROW(scale_row, s * a[j])
+
 static void add_into(Var *to, real s, Matrix dy)
 {
-    if (to->tracked) mat_axpy(var_grad(to), s, dy);
+    Into into;
+    if (!to->tracked) return;
+    Matrix grad = var_grad_into(to, &into);
+    if (into == SET) mat_map(scale_row, grad, &dy, NULL, s);
+    else mat_axpy(grad, s, dy);
 }
 
 /* The gradient of a product's operand: (C op A B) into it, where it is tracked. */
@@ -65,8 +71,6 @@ static void sub_back(Var *y)
 }
 
 Var *(v_sub)(const char *where, Var *A, Var *B) { return elementwise("sub", where, sub_row, A, B, 0, sub_back); }
-
-ROW(scale_row, s * a[j])
 
 static void scale_back(Var *y)
 {
@@ -161,12 +165,55 @@ static void linear_back(Var *y)
     if (y->in[2]->tracked) mat_sum_rows(var_grad(y->in[2]), y->grad, ADD);
 }
 
-Var *(v_linear)(const char *where, Var *X, Var *W, Var *b)
+static Var *linear_push(const char *op, const char *where, Var *X, Var *W, Var *b, Backward *backward)
 {
     CHECK_AT(where, X->value.cols == W->value.rows && b->value.rows == 1 && b->value.cols == W->value.cols,
-             "linear: X (%d,%d), W (%d,%d), b (%d,%d)", SHAPE(X), SHAPE(W), SHAPE(b));
-    Var *y = tape_push("linear", where, (Var *[]){ X, W, b }, 3, X->value.rows, W->value.cols, linear_back);
+             "%s: X (%d,%d), W (%d,%d), b (%d,%d)", op, SHAPE(X), SHAPE(W), SHAPE(b));
+    Var *y = tape_push(op, where, (Var *[]){ X, W, b }, 3, X->value.rows, W->value.cols, backward);
     matmul_bias(y->value, X->value, W->value, b->value);
+    return y;
+}
+
+Var *(v_linear)(const char *where, Var *X, Var *W, Var *b) { return linear_push("linear", where, X, W, b, linear_back); }
+
+/* scalar: what is kept is multiplied by it */
+ROW(linear_relu_row_back, b[j] > 0 ? a[j] * s : 0)
+
+static void linear_relu_back(Var *y)
+{
+    mat_map(linear_relu_row_back, y->grad, &y->grad, &y->value, y->scalar);
+    linear_back(y);
+}
+
+typedef struct { Var *y; Rng from; double p; } Dropping;
+
+/* max(y, 0), and some of it dropped, in place; a piece of a row at a time, so that the factors stay in cache */
+static void relu_drop_rows(int begin, int end, void *arg)
+{
+    enum { ROOM = 256 };
+    const Dropping *x = arg;
+    int n = x->y->value.cols;
+    real keep[ROOM];
+    Rng rng = rng_skip(x->from, (uint64_t)begin * (uint64_t)n);
+    for (int r = begin; r < end; r++)
+        for (int j = 0; j < n; j += ROOM) {
+            real *restrict y = mat_row(x->y->value, r) + j;
+            int count = n - j < ROOM ? n - j : ROOM;
+            if (x->p > 0) rng_keep(&rng, x->p, keep, count);
+            for (int i = 0; i < count; i++) y[i] = y[i] > 0 ? y[i] : 0;
+            for (int i = 0; i < count && x->p > 0; i++) y[i] *= keep[i];
+        }
+}
+
+Var *(v_linear_relu)(const char *where, Var *X, Var *W, Var *b, double p, Rng *rng)
+{
+    CHECK_AT(where, p >= 0 && p < 1, "linear_relu: dropout with probability %g", p);
+    Var *y = linear_push("linear_relu", where, X, W, b, linear_relu_back);
+    Dropping x = { .y = y, .p = tape_is_recording() ? p : 0 };
+    if (x.p > 0) x.from = *rng;
+    y->scalar = x.p > 0 ? (real)(1 / (1 - p)) : 1;
+    parallel_for(y->value.rows, 4096 / (y->value.cols + 1) + 1, relu_drop_rows, &x);
+    if (x.p > 0) *rng = rng_skip(*rng, mat_size(y->value));
     return y;
 }
 
@@ -360,7 +407,7 @@ static void cross_entropy_back(Var *y)
 {
     Var *a = y->in[0];
     real scale = y->grad.at[0] * y->scalar;
-    mat_axpy(var_grad(a), scale, y->kept);
+    add_into(a, scale, y->kept);
     for (int r = 0; r < y->kept.rows; r++)
         if (y->index[r] >= 0) mat_row(a->grad, r)[y->index[r]] -= scale;
 }
@@ -406,8 +453,6 @@ static void dropout_back(Var *y)
 {
     mat_map(mul_add_row, var_grad(y->in[0]), &y->grad, &y->kept, 0);
 }
-
-typedef struct { Var *y; Rng from; double p; } Dropping;
 
 static void dropout_rows(int begin, int end, void *arg)
 {

@@ -3,7 +3,7 @@
  * Each stands here with its equation, its shapes and its way back. dX means ∂loss/∂X and has X's shape; ⊙ is element by
  * element. The way back always adds (+=), because a value that is used twice gets gradients from both uses.
  *
- * Every result lives on the tape until tape_reset. Nothing is broadcast but the one row of v_add_bias. A shape that does
+ * Every result lives on the tape until tape_reset. Nothing is broadcast but a row b that is declared as (1,n). A shape that does
  * not fit aborts with the op, both shapes and the line of the caller: that is what the macros at the end are for.
  * `where` is that line; they supply it, so one writes v_add(a, b).                                                        */
 #ifndef WORKBOOK_OPS_H
@@ -37,6 +37,11 @@ Var *v_matmul_nt(const char *where, Var *A, Var *B);
 /* v_linear: Y = X W + b, b added to every row, as one op: half the trips through memory of v_add_bias(v_matmul(X, W), b).
  * X (m,k), W (k,n), b (1,n)  →  Y (m,n)        dX += dY Wᵀ      dW += Xᵀ dY      db += Σ over the rows of dY                */
 Var *v_linear(const char *where, Var *X, Var *W, Var *b);
+
+/* v_linear_relu: Y = dropout(max(X W + b, 0)), the same as v_dropout(v_relu(v_linear(X, W, b)), p, rng) to the last bit, with
+ * one matrix in memory instead of four. (Y is positive just where a gradient comes through, so it need not be asked twice.)
+ * The way back works in place: Y's gradient is not ∂loss/∂Y afterwards, and it can be gone once.                           */
+Var *v_linear_relu(const char *where, Var *X, Var *W, Var *b, double p, Rng *rng);
 
 /* v_add_bias: Y = A + b to every row.   A (m,n), b (1,n)      dA += dY      db += Σ over the rows of dY                   */
 Var *v_add_bias(const char *where, Var *A, Var *b);
@@ -90,6 +95,7 @@ Var *v_dropout(const char *where, Var *A, double p, Rng *rng);
 #define v_matmul(...)        v_matmul(HERE, __VA_ARGS__)
 #define v_matmul_nt(...)     v_matmul_nt(HERE, __VA_ARGS__)
 #define v_linear(...)        v_linear(HERE, __VA_ARGS__)
+#define v_linear_relu(...)   v_linear_relu(HERE, __VA_ARGS__)
 #define v_add_bias(...)      v_add_bias(HERE, __VA_ARGS__)
 #define v_cols(...)          v_cols(HERE, __VA_ARGS__)
 #define v_rows(...)          v_rows(HERE, __VA_ARGS__)

@@ -93,14 +93,13 @@ static void plain_product(Matrix C, Matrix A, Matrix B, Into into)
         }
 }
 
-/* A bias is what the chains begin with: so adding into C that holds it in every row is the same to the bit. (But for a chain
- * of no products, which turns a bias of -0 into 0.) */
+/* A bias is what the chains begin with: so adding into C that holds it in every row is the same to the bit. */
 static void expect_bias(Matrix A, Matrix B, Framed want, Framed got, Framed before, int gap)
 {
     Framed b = framed(1, B.cols, gap);
     framed_reset(want, before);
     for (int i = 0; i < A.rows; i++)
-        for (int j = 0; j < B.cols; j++) mat_row(want.view, i)[j] = A.cols > 0 ? b.view.at[j] : b.view.at[j] + 0;
+        for (int j = 0; j < B.cols; j++) mat_row(want.view, i)[j] = b.view.at[j];
     plain_product(want.view, A, B, ADD);
     framed_reset(got, before);
     matmul_bias(got.view, A, B, b.view);

@@ -1,0 +1,325 @@
+#include "transformer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys and values for each block of the decoder, made of the encoder's last rows. */
+static Places *encode(const Model *m, const Batch *batch, Rng *rng)
+{
+    int B = batch->B, S = batch->S, *ids = tape_room((size_t)(B * S) * sizeof *ids), *lengths = tape_room((size_t)B * sizeof *lengths);
+    for (int b = 0; b < B; b++) {
+        lengths[b] = batch->pair[b].n;
+        for (int s = 0; s < S; s++) ids[b * S + s] = s < lengths[b] ? batch->pair[b].x[s] : PAD;
+    }
+    Pass pass = { .m = m, .stack = &m->encoder, .seen = { .B = B, .lengths = lengths }, .rng = rng };
+    Var *x = stack_run(&pass, model_embed(m, m->Es, ids, B, S, 0, rng));                                             /* (8.1) */
+    Places *memory = tape_room((size_t)m->decoder.blocks * sizeof *memory);
+    for (int l = 0; l < m->decoder.blocks; l++) memory[l] = places_of(&m->decoder.block[l].cross, x, pass.seen);     /* (8.2) */
+    return memory;
+}
+
+/* All steps at once: logits (T·B,V), in the order of the batch, which has time in rows. */
+static Var *decode_told(Pass *pass, const Batch *batch, bool told)
+{
+    const Model *m = pass->m;
+    int B = batch->B, T = batch->T, n = B * T, *ids = tape_room((size_t)n * sizeof *ids), *order = tape_room((size_t)n * sizeof *order);
+    for (int b = 0; b < B; b++)
+        for (int t = 0; t < T; t++) {
+            ids[b * T + t] = told || t == 0 ? batch->input[t * B + b] : PAD;
+            order[t * B + b] = b * T + t;
+        }
+    pass->seen = (Seen){ .B = B, .causal = true };
+    Var *y = stack_run(pass, model_embed(m, m->Et, ids, B, T, 0, pass->rng));                                        /* (8.3) */
+    return linear(&m->output, v_lookup(y, order, n));                                                                /* (8.4) */
+}
+
+/* One step after the other, each told what the one before has said. */
+static Var *decode_alone(Pass *pass, const Batch *batch, int *said)
+{
+    const Model *m = pass->m;
+    int B = batch->B;
+    Var **logits = tape_room((size_t)batch->T * sizeof *logits);
+    Cache cache = cache_new(m, B, batch->T);
+    pass->cache = &cache;
+    pass->seen = (Seen){ .B = B };
+    for (int t = 0; t < batch->T; t++) {
+        const int *told = t == 0 ? batch->input : said + (t - 1) * B;
+        logits[t] = linear(&m->output, stack_run(pass, model_embed(m, m->Et, told, B, 1, t, NULL)));
+        argmax_rows(said + t * B, logits[t]->value);
+    }
+    cache_free(&cache);
+    return v_vcat(logits, batch->T);
+}
+
+static Var *decode(const void *model, const Batch *batch, double told, Rng *rng, int *said)
+{
+    const Model *m = model;
+    Pass pass = { .m = m, .stack = &m->decoder, .memory = encode(m, batch, rng), .rng = rng };
+    if (!tape_is_recording() && told == 0) return decode_alone(&pass, batch, said);
+    Var *logits = decode_told(&pass, batch, told == 1 || (double)rng_uniform(rng) < told);
+    argmax_rows(said, logits->value);
+    return logits;
+}
+
+/* ---- series ---- */
+enum { SYMBOLS = 1001, WINDOW = 48, SHIFT = 5, LAST = 999 };
+
+static void draw_window(const Task *task, Rng *rng, Split split, Pair *pair)
+{
+    int first;
+    (void)task;
+    do first = rng_below(rng, LAST - WINDOW - SHIFT + 2); while (split_of((uint64_t)first) != split);
+    *pair = (Pair){ .n = WINDOW, .m = WINDOW };
+    for (int i = 0; i < WINDOW; i++) pair->x[i] = first + i, pair->y[i] = first + i + SHIFT;
+}
+
+static Task task_series(void)
+{
+    uint32_t code[SYMBOLS];
+    for (int i = 0; i < SYMBOLS; i++) code[i] = 0x4e00u + (uint32_t)i;           /* only their number counts */
+    return (Task){ .name = "series", .source = vocab_of_symbols(code, SYMBOLS), .target = vocab_of_symbols(code, SYMBOLS),
+                   .draw = draw_window };
+}
+
+static Plan pair_plan(const Config *o, const Task *task)
+{
+    Plan plan = plan_of(o);
+    plan.source = task->source.size, plan.target = task->target.size + 2, plan.said = task->target.size + 1;
+    plan.shared = strcmp(task->name, "series") == 0;
+    plan.most = MOST_PAIR;
+    return plan;
+}
+
+static Training training_of(const Config *o)
+{
+    return (Training){ .batch = o->batch, .steps = o->steps, .warmup = o->warmup, .lr = o->lr, .lr_end = 0.05, .clip = o->clip,
+                       .forcing = o->told, .forcing_end = o->told_end };
+}
+
+/* ---- where it looked ---- */
+typedef struct { const Task *task; const Pair *pair; const Answer *answer; char room[SYMBOLS_ROOM]; } Labels;
+
+static const char *symbol(Labels *l, const Vocab *vocab, int id)
+{
+    if (id < 0 || id >= vocab->size) return "end";
+    if (strcmp(l->task->name, "series") == 0) snprintf(l->room, sizeof l->room, "%d", id);
+    else symbols_text(vocab, &id, 1, l->room);
+    return strcmp(l->room, " ") == 0 ? "·" : l->room;
+}
+
+/* The weights of the decoder's cross-attention, a row for each symbol that it says of its own accord. */
+static Var **look(const Model *m, const Task *task, Pair *pair, Answer *answer, Pass *pass)
+{
+    Batch batch = batch_of(pair, 1, task);
+    int *said = tape_room((size_t)(batch.T) * sizeof *said);
+    decode(m, &batch, 0, NULL, said);
+    *answer = answer_of(said, 1, batch.T, batch.eos);
+    pair->m = answer->n;
+    memcpy(pair->y, answer->y, sizeof pair->y);
+    batch = batch_of(pair, 1, task);                                     /* told what it said: the same, all at once */
+    *pass = (Pass){ .m = m, .stack = &m->decoder, .memory = encode(m, &batch, NULL) };
+    decode_told(pass, &batch, true);
+    return pass->crossed;
+}
+
+static void write_look(FILE *f, const Model *trained, const Task *task, Pair pair, int example)
+{
+    Model fused = *trained, *m = &fused;
+    m->plan.fused = true;                                                /* which keeps its weights */
+    Labels labels = { .task = task };
+    Answer answer;
+    Pass pass;
+    bool recording = tape_record(false);
+    tape_reset();
+    Var **crossed = look(m, task, &pair, &answer, &pass);
+    for (int l = 0; l < m->decoder.blocks; l++)
+        for (int h = 0; h < m->plan.heads; h++)
+            for (int t = 0; t <= answer.n; t++)
+                for (int s = 0; s < pair.n; s++) {
+                    fprintf(f, "block %d head %d,%d,%d,%s,", l + 1, h + 1, example, t, symbol(&labels, &task->target, t < answer.n ? answer.y[t] : -1));
+                    fprintf(f, "%d,%s,", s, symbol(&labels, &task->source, pair.x[s]));
+                    csv_number(f, (double)attention_weights(crossed[l], 0, h, t)[s]);
+                    fputc('\n', f);
+                }
+    tape_record(recording);
+}
+
+/* ---- warm-up ---- */
+enum { MOST_POINTS = 1000 };
+
+static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, FILE *f)
+{
+    Plan plan = pair_plan(o, task);
+    Model m;
+    plan.pre = pre;
+    model_new(&m, &plan, (uint64_t)o->seed);
+    Optim adam = optim_adam(&m.params, o->lr, 0);
+    Rng draws = rng_new((uint64_t)o->seed, 1), drop = rng_new((uint64_t)o->seed, 2);
+    Pair *pair = allocate((size_t)o->batch, sizeof *pair);
+    int every = o->warmup_steps < 25 ? 1 : o->warmup_steps / 25;
+    double total = 0;
+    for (int step = 1; step <= o->warmup_steps && !interrupted(); step++) {
+        for (int b = 0; b < o->batch; b++) task->draw(task, &draws, TRAIN, &pair[b]);
+        tape_reset();
+        Batch batch = batch_of(pair, o->batch, task);
+        int *said = tape_room((size_t)(batch.T * batch.B) * sizeof *said);
+        Var *loss = v_cross_entropy(decode(&m, &batch, 1, &drop, said), batch.target);
+        params_zero_grad(&m.params);
+        tape_backward(loss);
+        params_clip_grad(&m.params, o->clip);
+        adam.lr = o->lr * (step < warmup ? (double)step / warmup : 1);
+        optim_step(&adam, &m.params);
+        total += (double)loss->value.at[0];
+        if (step % every) continue;
+        fprintf(f, "%s,%d,%d,", pre ? "pre" : "post", warmup, step);
+        csv_number(f, total / every), fputc('\n', f);
+        if (step == o->warmup_steps) printf("  %-4s norm, warm-up %3d   loss %.4f\n", pre ? "pre" : "post", warmup, total / every);
+        total = 0;
+    }
+    free(pair), optim_free(&adam), model_free(&m);
+}
+
+static void show_warmup(const Config *o, const Task *task)
+{
+    Output *out = output_open(o->out, "warmup.csv");
+    fputs("norm,warmup,step,loss\n", output_file(out));
+    printf("warm-up   %d steps each\n", o->warmup_steps);
+    for (int i = 0; i < 4 && !interrupted(); i++) warmup_run(o, task, i < 2, i % 2 ? o->warmup_steps / 3 : 0, output_file(out));
+    output_close(out);
+}
+
+typedef struct { Curve curve; Output *timing, *accuracy, *attention, *samples; } Files;
+
+static Files files_open(const Config *o)
+{
+    Files f = { .curve = curve_open(o->out, (uint64_t)o->seed), .timing = output_open(o->out, "timing.csv"),
+                .accuracy = output_open(o->out, "accuracy.csv"), .attention = output_open(o->out, "attention.csv"),
+                .samples = output_open(o->out, "samples.txt") };
+    fputs("model,epoch,seconds,tokens_per_second\n", output_file(f.timing));
+    fputs("model,task,step,loss,symbols,exact\n", output_file(f.accuracy));
+    fputs("model,example,row,output,column,input,weight\n", output_file(f.attention));
+    return f;
+}
+
+static void files_close(Files *f)
+{
+    curve_close(&f->curve);
+    output_close(f->timing), output_close(f->accuracy), output_close(f->attention), output_close(f->samples);
+}
+
+/* Trains a new model, with its rows in the files; returns the steps that it took. */
+static long learn(Model *m, const Config *o, const Task *task, Trial *trial, Files *f)
+{
+    Plan plan = pair_plan(o, task);
+    Training training = training_of(o);
+    model_new(m, &plan, (uint64_t)o->seed);
+    Network net = { &m->params, m, decode };
+    printf("%-9s %zu parameters; %d held-out pairs to test with\n", task->name, m->params.size, trial->tests);
+    trial->curve = &f->curve, trial->accuracy = output_file(f->accuracy), trial->timing = output_file(f->timing);
+    return trial_train(trial, &net, &training, (uint64_t)o->seed);
+}
+
+static void write_series(FILE *f, const Task *task, const Trial *trial)
+{
+    Labels labels = { .task = task };
+    for (int i = 0; i < trial->tests && i < 8; i++) {
+        const Pair *p = &trial->test[i];
+        const Answer *a = &trial->answer[i];
+        fprintf(f, "%d … %d → ", p->x[0], p->x[p->n - 1]);
+        for (int t = 0; t < a->n; t++) fprintf(f, "%s ", symbol(&labels, &task->target, a->y[t]));
+        fprintf(f, "%s\n", answer_exact(p, a) ? "" : "(wrong)");
+    }
+}
+
+void run_series(const Config *o)
+{
+    Task task = task_series();
+    Trial trial = trial_new(&task, "transformer", o->test, MOST_PAIR, o->reports);
+    Model m;
+    Files f = files_open(o);
+    show_basics(o);
+    if (learn(&m, o, &task, &trial, &f) > 0) {
+        write_look(output_file(f.attention), &m, &task, trial.test[0], 1);
+        write_series(output_file(f.samples), &task, &trial);
+    }
+    files_close(&f);
+    if (o->warmup_steps && !interrupted()) show_warmup(o, &task);
+    model_free(&m);
+    trial_free(&trial);
+    task_free(&task);
+}
+
+/* ---- words ---- */
+static void model_save(const Model *m, const Task *task, const char *folder, const char *name)
+{
+    Checkpoint c = { 0 };
+    checkpoint_set(&c, "task", "%s", task->name);
+    plan_set(&c, m);
+    checkpoint_write(&c, folder, name);
+    checkpoint_free(&c);
+}
+
+static void show_direction(const Config *o, const Task *task, Files *f, Output *const out[3])
+{
+    static const char *const words[] = { "novecientos dos", "doscientos tres mil cuatro" }, *const digits[] = { "902", "203004" };
+    bool to_digits = strcmp(task->name, "to_digits") == 0;
+    Trial trial = trial_new(task, "transformer", o->test, MOST_PAIR, o->reports);
+    Model m;
+    trial.curve_model = to_digits ? NULL : "transformer_words";
+    if (learn(&m, o, task, &trial, f) > 0) {
+        lengths_write(output_file(out[0]), trial.model, task, o->width, trial.test, trial.answer, trial.tests, LONGER, 6);
+        lengths_write(output_file(out[1]), trial.model, task, o->width, trial.test, trial.answer, trial.tests, SHORTER, 1);
+        predictions_write(output_file(out[2]), trial.model, task, trial.test, trial.answer, trial.tests);
+        for (int i = 0; i < 2 && to_digits; i++) {
+            Pair pair = { .m = 7 };
+            pair.n = symbols_encode(&task->source, to_digits ? words[i] : digits[i], "an example", pair.x);
+            write_look(output_file(f->attention), &m, task, pair, i + 1);
+        }
+        model_save(&m, task, o->out, to_digits ? "to_digits.safetensors" : "to_words.safetensors");
+    }
+    model_free(&m);
+    trial_free(&trial);
+}
+
+static void answer_prompt(const Config *o)
+{
+    Checkpoint c = checkpoint_read(o->load);
+    Task task;
+    Model m;
+    char room[SYMBOLS_ROOM];
+    if (!task_named(checkpoint_text(&c, "task"), &task))
+        die("%s: its task is '%s'; expected to_digits or to_words", o->load, checkpoint_text(&c, "task"));
+    model_load(&m, &c, task.source.size, task.target.size + 2, task.target.size + 1);
+    checkpoint_free(&c);
+    Pair pair = { .m = MOST_PAIR - 24 };
+    pair.n = symbols_encode(&task.source, o->prompt, "--prompt", pair.x);
+    tape_record(false);
+    Batch batch = batch_of(&pair, 1, &task);
+    int *said = tape_room((size_t)batch.T * sizeof *said);
+    decode(&m, &batch, 0, NULL, said);
+    Answer a = answer_of(said, 1, batch.T, batch.eos);
+    printf("%s → %s\n", o->prompt, symbols_text(&task.target, a.y, a.n, room));
+    tape_record(true);
+    model_free(&m);
+    task_free(&task);
+}
+
+void run_words(const Config *o)
+{
+    if (o->load) {
+        answer_prompt(o);
+        return;
+    }
+    Files f = files_open(o);
+    Output *out[3] = { output_open(o->out, "length.csv"), output_open(o->out, "digits.csv"), output_open(o->out, "predictions.csv") };
+    for (int i = 0; i < 2; i++) fputs("model,task,hidden,length,pairs,exact\n", output_file(out[i]));
+    fputs("model,task,source,target,answer,exact\n", output_file(out[2]));
+    for (int i = 0; i < 2; i++) {
+        Task task = i ? task_to_words() : task_to_digits();
+        if (!interrupted() && (strcmp(o->direction, "both") == 0 || strcmp(o->direction, task.name) == 0)) show_direction(o, &task, &f, out);
+        task_free(&task);
+    }
+    files_close(&f);
+    for (int i = 0; i < 3; i++) output_close(out[i]);
+}

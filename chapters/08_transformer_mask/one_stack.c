@@ -1,0 +1,468 @@
+#include "transformer.h"
+
+#include "corpus.h"
+#include "ngrams.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Logits (B·T,said) for each of the ids (B·T). */
+static Var *read_all(const Model *m, const int *ids, int B, int T, bool causal, Rng *rng)
+{
+    Pass pass = { .m = m, .stack = &m->decoder, .seen = { .B = B, .causal = causal }, .rng = rng };                  /* (13.1) */
+    return linear(&m->output, stack_run(&pass, model_embed(m, m->Et, ids, B, T, 0, rng)));
+}
+
+static int gap_id(const Model *m) { return m->plan.target - 1; }
+
+/* ---- batches ---- */
+typedef struct { int B, T, *x, *y; } Windows;                            /* (B·T) each: what is read, what is to be said */
+
+static Windows windows_new(int B, int T)
+{
+    return (Windows){ .B = B, .T = T, .x = allocate((size_t)(B * T), sizeof(int)), .y = allocate((size_t)(B * T), sizeof(int)) };
+}
+
+static void windows_free(Windows *w) { free(w->x), free(w->y); }
+
+/* Row b of the windows begins at `at`: each symbol predicts the next. */
+static void fill_causal(Windows *w, int b, const int *at)
+{
+    memcpy(w->x + b * w->T, at, (size_t)w->T * sizeof *at);
+    memcpy(w->y + b * w->T, at + 1, (size_t)w->T * sizeof *at);
+}
+
+/* … or else some are gaps, which are to be filled, and nothing is said of the others. */
+static void fill_gaps(Windows *w, int b, const int *at, double share, int gap, Rng *rng)
+{
+    for (int t = 0; t < w->T; t++) {
+        bool hidden = (double)rng_uniform(rng) < share;
+        w->x[b * w->T + t] = hidden ? gap : at[t];
+        w->y[b * w->T + t] = hidden ? at[t] : PAD;
+    }
+}
+
+static void fill(Windows *w, int b, const int *at, const Model *m, bool causal, double share, Rng *rng)
+{
+    if (causal) fill_causal(w, b, at);
+    else fill_gaps(w, b, at, share, gap_id(m), rng);
+}
+
+/* The mean loss over a part, windows side by side that do not overlap; always the same gaps. */
+static double part_loss(const Model *m, Part part, int T, bool causal, double share)
+{
+    enum { SIDE_BY_SIDE = 32 };
+    int windows = (part.n - 1) / T;
+    double total = 0;
+    long counted = 0;
+    Rng rng = rng_new(0, 3);
+    bool recording = tape_record(false);
+    for (int i = 0; i < windows; i += SIDE_BY_SIDE) {
+        Windows w = windows_new(windows - i < SIDE_BY_SIDE ? windows - i : SIDE_BY_SIDE, T);
+        long now = 0;
+        for (int b = 0; b < w.B; b++) fill(&w, b, part.ids + (i + b) * T, m, causal, share, &rng);
+        for (int k = 0; k < w.B * T; k++) now += w.y[k] >= 0;
+        tape_reset();
+        total += (double)now * (double)v_cross_entropy(read_all(m, w.x, w.B, T, causal, NULL), w.y)->value.at[0];
+        counted += now;
+        windows_free(&w);
+    }
+    tape_record(recording);
+    return counted ? total / (double)counted : 0;
+}
+
+/* ---- training ---- */
+typedef struct { Curve curve; Output *timing; } Files;
+
+static void report(Files *f, const char *name, CurveRow row, double valid, double seconds, long symbols)
+{
+    row.model = name, row.split = "train";
+    curve_add(&f->curve, row);
+    printf("  %-4s step %6ld   train %.3f   valid %.3f bits   %7.0f symbols/s\n", name, row.step, bits(row.loss), bits(valid),
+           (double)symbols / seconds);
+    fflush(stdout);
+    row.split = "valid", row.loss = valid, row.grad_norm = row.lr = 0;
+    curve_add(&f->curve, row);
+    fprintf(output_file(f->timing), "%s,%ld,%.3f,%.0f\n", name, row.epoch, seconds, (double)symbols / seconds);
+}
+
+static double train_step(Model *m, const Config *o, Part part, bool causal, Windows *w, Optim *adam, Rng rng[2], double *norm)
+{
+    for (int b = 0; b < w->B; b++) fill(w, b, part.ids + rng_below(&rng[0], part.n - w->T), m, causal, o->gap, &rng[0]);
+    tape_reset();
+    Var *loss = v_cross_entropy(read_all(m, w->x, w->B, w->T, causal, &rng[1]), w->y);
+    params_zero_grad(&m->params);
+    tape_backward(loss);
+    *norm = params_clip_grad(&m->params, o->clip);
+    optim_step(adam, &m->params);
+    return (double)loss->value.at[0];
+}
+
+static void train(Model *m, const Config *o, const Corpus *book, bool causal, Files *f)
+{
+    const char *name = causal ? "gpt" : "bert";
+    Windows w = windows_new(o->batch, o->window);
+    Rng rng[2] = { rng_new((uint64_t)o->seed, 1), rng_new((uint64_t)o->seed, 2) };                      /* batches; dropout */
+    Optim adam = optim_adam(&m->params, o->lr, 0);
+    CurveRow row = { .epoch = 1 };
+    int reports = o->reports < o->steps ? o->reports : o->steps, done = 0, since = 0;
+    double total = 0, begun = seconds_now();
+    long each = (long)o->batch * o->window;
+    while (row.step < o->steps && !interrupted()) {
+        adam.lr = row.lr = o->lr * schedule_cosine(row.step++, o->warmup, o->steps, 0.05);
+        total += train_step(m, o, book->train, causal, &w, &adam, rng, &row.grad_norm);
+        row.tokens += each;
+        row.epoch = 1 + row.tokens / book->train.n;
+        progress_line(name, row.step, o->steps, total / ++since);
+        if (row.step * reports / o->steps == done && !interrupted()) continue;
+        progress_end();
+        double seconds = seconds_now() - begun;
+        row.loss = total / since;
+        report(f, name, row, part_loss(m, book->valid, o->window, causal, o->gap), seconds, since * each);
+        done = (int)(row.step * reports / o->steps);
+        total = since = 0, begun = seconds_now();
+    }
+    progress_end();
+    optim_free(&adam);
+    windows_free(&w);
+}
+
+/* ---- a model and its text ---- */
+static Corpus open_text(const Config *o)
+{
+    Corpus book = corpus_open(o->corpus);
+    if (book.valid.n <= o->window || book.test.n <= o->window)
+        die("%s: 5 %% of it are %d symbols; expected more than --window, %d", book.source, book.test.n, o->window);
+    corpus_print(&book);
+    return book;
+}
+
+static void new_model(Model *m, const Config *o, int V)
+{
+    Plan plan = plan_of(o);
+    plan.target = V + 1, plan.said = V, plan.most = o->window;                           /* the last row: the gap */
+    model_new(m, &plan, (uint64_t)o->seed);
+}
+
+static void save(const Model *m, const Vocab *vocab, const char *task, const Config *o)
+{
+    Checkpoint c = { 0 };
+    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
+    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
+    checkpoint_set(&c, "task", "%s", task);
+    checkpoint_set(&c, "vocab", "%s", symbols);
+    plan_set(&c, m);
+    checkpoint_write(&c, o->out, "model.safetensors");
+    checkpoint_free(&c);
+    free(symbols);
+}
+
+static void load(Model *m, Vocab *vocab, const char *task, const Config *o)
+{
+    Checkpoint c = checkpoint_read(o->load);
+    if (strcmp(checkpoint_text(&c, "task"), task) != 0)
+        die("%s: its task is '%s'; expected %s", o->load, checkpoint_text(&c, "task"), task);
+    const char *symbols = checkpoint_text(&c, "vocab");
+    Text text = text_of_symbols(symbols, strlen(symbols), o->load);
+    *vocab = vocab_of_symbols(text.code, text.n);
+    text_free(&text);
+    model_load(m, &c, 0, vocab->size + 1, vocab->size);
+    checkpoint_free(&c);
+}
+
+static Files files_open(const Config *o)
+{
+    Files f = { .curve = curve_open(o->out, (uint64_t)o->seed), .timing = output_open(o->out, "timing.csv") };
+    fputs("model,epoch,seconds,tokens_per_second\n", output_file(f.timing));
+    return f;
+}
+
+/* ---- writing, with a cache ---- */
+static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
+{
+    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
+    int *ids = vocab_encode(vocab, &text);
+    *n = text.n;
+    text_free(&text);
+    return ids;
+}
+
+/* Reads one more symbol at `place`; logits (1,V) for the next, until tape_reset. */
+static Matrix read_next(const Model *m, Cache *cache, int id, int place)
+{
+    Pass pass = { .m = m, .stack = &m->decoder, .seen = { .B = 1 }, .cache = cache };
+    tape_reset();
+    return linear(&m->output, stack_run(&pass, model_embed(m, m->Et, &id, 1, 1, place, NULL)))->value;
+}
+
+static int draw_symbol(Matrix logits, double temperature, Rng *rng)
+{
+    int best;
+    argmax_rows(&best, logits);
+    if (temperature == 0) return best;
+    Matrix p = tape_matrix(1, logits.cols);
+    for (int v = 0; v < logits.cols; v++) p.at[v] = (logits.at[v] - logits.at[best]) / (real)temperature;
+    mat_softmax(p, p, NULL);
+    return rng_categorical(rng, p.at, p.cols);
+}
+
+/* Writes `length` symbols after the prompt. When the cache is full, the later half of what was written is read again. */
+static void write_text(FILE *f, const Model *m, const Vocab *vocab, const Config *o)
+{
+    int n, most = m->plan.most, *ids = encode_prompt(vocab, o->prompt, &n), *all = allocate((size_t)(n + o->length), sizeof *all);
+    char room[UTF8_ROOM];
+    Matrix logits = { 0 };
+    Rng rng = rng_new((uint64_t)o->seed, 4);
+    Cache cache = cache_new(m, 1, most);
+    bool recording = tape_record(false);
+    memcpy(all, ids, (size_t)n * sizeof *all);
+    for (int i = 0, read = 0; i < n + o->length && !interrupted(); i++) {
+        if (i >= n) all[i] = draw_symbol(logits, o->temperature, &rng);
+        fputs(utf8_of(vocab->code[all[i]], room), f);
+        if (cache.n == most) read = i - most / 2, cache.n = 0;
+        for (; read <= i; read++) logits = read_next(m, &cache, all[read], cache.n);
+    }
+    fputc('\n', f);
+    tape_record(recording);
+    cache_free(&cache);
+    free(ids), free(all);
+}
+
+static void write_sample(const Model *m, const Vocab *vocab, const Config *o)
+{
+    char *text = NULL;
+    size_t size = 0;
+    Output *out = output_open(o->out, "samples.txt");
+    FILE *memory = open_memstream(&text, &size);
+    if (!memory) die("out of memory for the sample");
+    write_text(memory, m, vocab, o);
+    fclose(memory);
+    fputs(text, stdout), fputs(text, output_file(out));
+    output_close(out);
+    free(text);
+}
+
+static const char *symbol(const Model *m, const Vocab *vocab, int id, char room[UTF8_ROOM])
+{
+    if (id == gap_id(m)) return "_";
+    uint32_t code = vocab->code[id];
+    return code == ' ' || code == '\n' ? "·" : code == ',' || code == '"' ? "'" : utf8_of(code, room);
+}
+
+/* Where the letters of the test part's beginning look: every head of every block. */
+static void write_looks(const Model *trained, const Corpus *book, bool causal, const char *folder)
+{
+    Model fused = *trained, *m = &fused;
+    m->plan.fused = true;                                                /* which keeps its weights */
+    enum { LETTERS = 24 };
+    Output *out = output_open(folder, "attention.csv");
+    FILE *f = output_file(out);
+    char row[UTF8_ROOM], column[UTF8_ROOM];
+    int T = m->plan.most < LETTERS ? m->plan.most : LETTERS, ids[LETTERS];
+    memcpy(ids, book->test.ids, (size_t)T * sizeof *ids);
+    if (!causal) ids[T / 2] = gap_id(m);
+    fputs("model,example,row,output,column,input,weight\n", f);
+    bool recording = tape_record(false);
+    tape_reset();
+    Pass pass = { .m = m, .stack = &m->decoder, .seen = { .B = 1, .causal = causal } };
+    stack_run(&pass, model_embed(m, m->Et, ids, 1, T, 0, NULL));
+    for (int l = 0; l < m->decoder.blocks; l++)
+        for (int h = 0; h < m->plan.heads; h++)
+            for (int t = 0; t < T; t++)
+                for (int s = 0; s < T; s++) {
+                    fprintf(f, "block %d head %d,1,%d,%s,", l + 1, h + 1, t, symbol(m, &book->vocab, ids[t], row));
+                    fprintf(f, "%d,%s,", s, symbol(m, &book->vocab, ids[s], column));
+                    csv_number(f, (double)attention_weights(pass.looked[l], 0, h, t)[s]);
+                    fputc('\n', f);
+                }
+    tape_record(recording);
+    output_close(out);
+}
+
+/* ---- results ---- */
+typedef struct { const char *model; double valid, test; } Result;
+
+static void result_row(FILE *f, Result r)
+{
+    fprintf(f, "%s,", r.model);
+    csv_number(f, bits(r.valid)), fputc(',', f);
+    csv_number(f, bits(r.test)), fputc('\n', f);
+    printf("  %-20s %8.3f %8.3f\n", r.model, bits(r.valid), bits(r.test));
+}
+
+static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
+{
+    double p[ORDERS];
+    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
+    for (int i = 0; i < part.n; i++) {
+        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);        /* the training part stands before this one */
+        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
+    }
+}
+
+static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FILE *f)
+{
+    static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
+    double valid[ORDERS], test[ORDERS];
+    ngrams_loss(g, book->valid, book->vocab.size, valid);
+    ngrams_loss(g, book->test, book->vocab.size, test);
+    printf("  %-20s %8s %8s   bits a character\n", "", "valid", "test");
+    for (int n = 0; n < ORDERS; n++) {
+        curve_add(curve, (CurveRow){ .model = names[n], .split = "baseline", .loss = valid[n] });
+        result_row(f, (Result){ names[n], valid[n], test[n] });
+    }
+}
+
+/* ---- gpt ---- */
+static void learn_gpt(Model *m, const Config *o, const Corpus *book)
+{
+    Files f = files_open(o);
+    Output *results = output_open(o->out, "results.csv");
+    Ngrams g = ngrams_count(book->train.ids, book->train.n);
+    fputs("model,valid_bits,test_bits\n", output_file(results));
+    show_baselines(&f.curve, &g, book, output_file(results));
+    train(m, o, book, true, &f);
+    if (!interrupted())
+        result_row(output_file(results), (Result){ "gpt", part_loss(m, book->valid, o->window, true, 0), part_loss(m, book->test, o->window, true, 0) });
+    write_looks(m, book, true, o->out);
+    save(m, &book->vocab, "gpt", o);
+    ngrams_free(&g);
+    curve_close(&f.curve), output_close(f.timing), output_close(results);
+}
+
+void run_gpt(const Config *o)
+{
+    Model m;
+    Vocab vocab;
+    if (o->load) load(&m, &vocab, "gpt", o);
+    else {
+        Corpus book = open_text(o);
+        int n;
+        free(encode_prompt(&book.vocab, o->prompt, &n));                 /* complain of the prompt now, not after training */
+        new_model(&m, o, book.vocab.size);
+        printf("model     gpt, %d blocks of %d, %d heads: %zu parameters; %d steps of %d symbols\n", o->blocks, o->width, o->heads,
+               m.params.size, o->steps, o->batch * o->window);
+        learn_gpt(&m, o, &book);
+        vocab = vocab_of_symbols(book.vocab.code, book.vocab.size);
+        corpus_free(&book);
+    }
+    if (!interrupted()) write_sample(&m, &vocab, o);
+    vocab_free(&vocab), model_free(&m);
+}
+
+/* ---- bert ---- */
+
+/* The likeliest symbol at `at` by the model of `order`; with what follows, if `both`: it must then explain the next symbols, too. */
+static int ngram_guess(const Ngrams *g, const int *at, int order, bool both, int V)
+{
+    int around[2 * ORDERS - 1], middle = ORDERS - 1, best = 0, after = both ? order - 1 : 0;
+    double most = -1, p[ORDERS];
+    memcpy(around, at - middle, sizeof around);
+    for (int v = 0; v < V; v++) {
+        double all = 1;
+        around[middle] = v;
+        for (int j = 0; j <= after; j++) {
+            ngrams_probabilities(g, around + middle + j, middle + j, V, p);
+            all *= p[order - 1];
+        }
+        if (all > most) most = all, best = v;
+    }
+    return best;
+}
+
+/* What the network would put at place T/2 of the window that begins at `window`. */
+static int network_guess(const Model *m, const int *window, int T, bool causal)
+{
+    int *ids = tape_ints(window, T), best, gap = T / 2;
+    if (!causal) ids[gap] = gap_id(m);
+    Matrix logits = read_all(m, ids, 1, T, causal, NULL)->value;
+    argmax_rows(&best, mat_rows(logits, causal ? gap - 1 : gap, 1));
+    return best;
+}
+
+static void gaps_row(FILE *f, const char *model, bool both, int right, int gaps)
+{
+    fprintf(f, "%s,%s,%d,", model, both ? "both" : "left", gaps);
+    csv_number(f, (double)right / gaps), fputc('\n', f);
+    printf("  %-8s sees %-4s   %5.1f %% of %d gaps\n", model, both ? "both" : "left", 100.0 * right / gaps, gaps);
+}
+
+static void show_gaps(const Model net[2], const Ngrams *g, const Corpus *book, const Config *o)
+{
+    static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
+    int T = o->window, windows = book->test.n - T, gaps = o->test < windows ? o->test : windows;
+    int right[2 * ORDERS + 2] = { 0 };
+    bool recording = tape_record(false);
+    for (int i = 0; i < gaps && !interrupted(); i++) {
+        const int *window = book->test.ids + (long)windows * i / gaps, *at = window + T / 2;
+        tape_reset();
+        for (int n = 0; n < 2 * ORDERS; n++) right[n] += ngram_guess(g, at, n / 2 + 1, n % 2, book->vocab.size) == *at;
+        for (int n = 0; n < 2; n++) right[2 * ORDERS + n] += network_guess(&net[n], window, T, n == 0) == *at;
+    }
+    tape_record(recording);
+    if (interrupted()) return;
+    Output *out = output_open(o->out, "gaps.csv");
+    fputs("model,sees,gaps,accuracy\n", output_file(out));
+    for (int both = 0; both < 2; both++) {
+        for (int n = 0; n < ORDERS; n++) gaps_row(output_file(out), names[n], both, right[2 * n + both], gaps);
+        gaps_row(output_file(out), both ? "bert" : "gpt", both, right[2 * ORDERS + both], gaps);
+    }
+    output_close(out);
+}
+
+/* The text with its gaps filled: the likeliest symbol in each, all at once. */
+static void fill_in(FILE *f, const Model *m, const Vocab *vocab, const char *prompt)
+{
+    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
+    char room[UTF8_ROOM];
+    if (text.n > m->plan.most) die("--prompt: it has %d symbols; expected at most %d", text.n, m->plan.most);
+    bool recording = tape_record(false);
+    tape_reset();
+    int *ids = tape_room((size_t)text.n * sizeof *ids), *said = tape_room((size_t)text.n * sizeof *said);
+    for (int i = 0; i < text.n; i++) {
+        ids[i] = text.code[i] == '_' ? gap_id(m) : vocab_id(vocab, text.code[i]);
+        if (ids[i] < 0) die("--prompt: '%s' is not in the network's vocabulary", utf8_of(text.code[i], room));
+    }
+    argmax_rows(said, read_all(m, ids, 1, text.n, false, NULL)->value);
+    for (int i = 0; i < text.n; i++) fputs(utf8_of(vocab->code[ids[i] == gap_id(m) ? said[i] : ids[i]], room), f);
+    fputc('\n', f);
+    tape_record(recording);
+    text_free(&text);
+}
+
+static void learn_bert(Model net[2], const Config *o, const Corpus *book)
+{
+    static const char *const names[2] = { "gpt", "bert" };
+    Files f = files_open(o);
+    for (int i = 0; i < 2; i++) {
+        new_model(&net[i], o, book->vocab.size);
+        printf("model     %s, %d blocks of %d, %d heads: %zu parameters; %d steps of %d symbols\n", names[i], o->blocks, o->width,
+               o->heads, net[i].params.size, o->steps, o->batch * o->window);
+        if (!interrupted()) train(&net[i], o, book, i == 0, &f);
+    }
+    curve_close(&f.curve), output_close(f.timing);
+    write_looks(&net[1], book, false, o->out);
+    save(&net[1], &book->vocab, "bert", o);
+}
+
+void run_bert(const Config *o)
+{
+    Model net[2];
+    Vocab vocab;
+    if (o->load) {
+        load(&net[0], &vocab, "bert", o);
+        fill_in(stdout, &net[0], &vocab, o->prompt);
+        vocab_free(&vocab), model_free(&net[0]);
+        return;
+    }
+    Corpus book = open_text(o);
+    learn_bert(net, o, &book);
+    if (!interrupted()) {
+        Ngrams g = ngrams_count(book.train.ids, book.train.n);
+        show_gaps(net, &g, &book, o);
+        ngrams_free(&g);
+    }
+    if (!interrupted() && *o->prompt) fill_in(stdout, &net[1], &book.vocab, o->prompt);
+    corpus_free(&book), model_free(&net[0]), model_free(&net[1]);
+}

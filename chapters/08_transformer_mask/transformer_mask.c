@@ -1,0 +1,462 @@
+#include "transformer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- masks ---- */
+static bool may_see(Seen seen, int b, int t, int s, int T, int S)
+{
+    if (seen.lengths && s >= seen.lengths[b]) return false;
+    return !seen.causal || s <= t + S - T;
+}
+
+static Matrix mask_of(Seen seen, int b, int T, int S)
+{
+    Matrix mask = tape_matrix(T, S);
+    for (int t = 0; t < T; t++)
+        for (int s = 0; s < S; s++) mat_row(mask, t)[s] = may_see(seen, b, t, s, T, S);
+    return mask;
+}
+
+static void write_mask(FILE *f, const char *name, Seen seen, int T, int S)
+{
+    tape_reset();
+    Matrix mask = mask_of(seen, 0, T, S);
+    for (int t = 0; t < T; t++)
+        for (int s = 0; s < S; s++) fprintf(f, "\"%s\",%d,%d,%d\n", name, t, s, mat_row(mask, t)[s] != 0);
+}
+
+static void write_masks(const Config *o)
+{
+    static const int five = 5, none = 0;
+    Output *out = output_open(o->out, "masks.csv");
+    FILE *f = output_file(out);
+    fputs("mask,row,column,seen\n", f);
+    write_mask(f, "encoder, bert", (Seen){ .B = 1 }, 8, 8);
+    write_mask(f, "padding: 5 of 8", (Seen){ .B = 1, .lengths = &five }, 8, 8);
+    write_mask(f, "decoder, gpt", (Seen){ .B = 1, .causal = true }, 8, 8);
+    write_mask(f, "padded and causal", (Seen){ .B = 1, .causal = true, .lengths = &five }, 8, 8);
+    write_mask(f, "from a cache", (Seen){ .B = 1, .causal = true }, 1, 8);
+    write_mask(f, "cross: 6 steps, 5 of 8", (Seen){ .B = 1, .lengths = &five }, 6, 8);
+    write_mask(f, "nothing", (Seen){ .B = 1, .lengths = &none }, 8, 8);
+    output_close(out);
+}
+
+/* ---- heads ---- */
+static Var *attention_visible(Var *Q, Var *K, Var *V, int heads, Seen seen, double dropout, Rng *rng)
+{
+    int B = seen.B, T = Q->value.rows / B, S = K->value.rows / B, d = Q->value.cols / heads;
+    Var **sequence = tape_room((size_t)B * sizeof *sequence), **head = tape_room((size_t)heads * sizeof *head);
+    for (int b = 0; b < B; b++) {
+        Matrix mask = mask_of(seen, b, T, S);
+        Var *Qb = v_rows(Q, b * T, T), *Kb = v_rows(K, b * S, S), *Vb = v_rows(V, b * S, S);
+        for (int h = 0; h < heads; h++) {
+            Var *q = v_cols(Qb, h * d, d), *k = v_cols(Kb, h * d, d), *v = v_cols(Vb, h * d, d);
+            Var *E = v_matmul_nt(v_scale(q, 1 / sqrt(d)), k);
+            Var *P = v_softmax(E, &mask);
+            head[h] = v_matmul(v_dropout(P, dropout, rng), v);
+        }
+        sequence[b] = v_hcat(head, heads);
+    }
+    return v_vcat(sequence, B);
+}
+
+/* ---- the scale ---- */
+static void show_scale(const Config *o)
+{
+    enum { PLACES = 32, DRAWS = 500 };
+    printf("scale     d      largest weight of %d, without and with 1/√d     slope left, without and with\n", PLACES);
+    for (int d = 4; d <= 1024 && !interrupted(); d *= 4) {
+        double largest[2] = { 0 }, slope[2] = { 0 };
+        Rng rng = rng_new((uint64_t)o->seed, 5);
+        for (int draw = 0; draw < DRAWS; draw++) {
+            tape_reset();
+            Matrix q = tape_matrix(1, d), K = tape_matrix(PLACES, d), e = tape_matrix(1, PLACES), p = tape_matrix(1, PLACES);
+            for (int j = 0; j < d; j++) q.at[j] = rng_normal(&rng);
+            for (int j = 0; j < PLACES * d; j++) K.at[j] = rng_normal(&rng);
+            matmul_nt(e, q, K, SET);
+            for (int scaled = 0; scaled < 2; scaled++) {
+                for (int s = 0; s < PLACES && scaled; s++) e.at[s] /= real_sqrt((real)d);
+                mat_softmax(p, e, NULL);
+                double top = 0, sum = 0;
+                for (int s = 0; s < PLACES; s++) top = fmax(top, (double)p.at[s]), sum += (double)(p.at[s] * (1 - p.at[s]));
+                largest[scaled] += top / DRAWS, slope[scaled] += sum / DRAWS;
+            }
+        }
+        printf("       %4d   %20.3f %8.3f   %30.3f %8.3f\n", d, largest[0], largest[1], slope[0], slope[1]);
+    }
+}
+
+Var *linear(const Linear *l, Var *x) { return v_linear(x, l->W, l->b); }
+
+Places places_of(const Attention *a, Var *x, Seen seen)
+{
+    return (Places){ .k = linear(&a->k, x), .v = linear(&a->v, x), .seen = seen };
+}
+
+static Var *attend(const Pass *pass, const Attention *a, Var *x, Places p, Var **looked)
+{
+    const Plan *plan = &pass->m->plan;
+    Var *q = linear(&a->q, x);
+    Var *y = plan->fused ? v_attention(q, p.k, p.v, plan->heads, p.seen, plan->dropout, pass->rng)
+                         : attention_visible(q, p.k, p.v, plan->heads, p.seen, plan->dropout, pass->rng);
+    *looked = y;
+    return linear(&a->out, y);
+}
+
+/* Attention alone, both ways: values and gradients of the same random rows, compared bit by bit. */
+static void show_fused(const Config *o)
+{
+    enum { B = 4, T = 50, S = 60 };
+    static const int lengths[B] = { 60, 55, 58, 60 };
+    int D = o->width, rows[3] = { B * T, B * S, B * S };
+    Matrix x[3], grad[2][3], y[2];
+    double milliseconds[2];
+    bool same = true;
+    for (int j = 0; j < 3; j++) {
+        Rng rng = rng_new((uint64_t)o->seed, 6 + (uint64_t)j);
+        x[j] = mat_new(rows[j], D);
+        for (size_t i = 0; i < mat_size(x[j]); i++) x[j].at[i] = rng_normal(&rng);
+    }
+    for (int fused = 0; fused < 2; fused++) {
+        Rng rng = rng_new((uint64_t)o->seed, 9);
+        Var *in[3];
+        double begun = seconds_now();
+        tape_reset();
+        for (int j = 0; j < 3; j++) in[j] = v_leaf(x[j]);
+        Seen seen = { .B = B, .causal = true, .lengths = lengths };
+        Var *out = fused ? v_attention(in[0], in[1], in[2], o->heads, seen, 0.1, &rng)
+                         : attention_visible(in[0], in[1], in[2], o->heads, seen, 0.1, &rng);
+        tape_backward(v_mean(v_mul(out, out)));
+        milliseconds[fused] = 1e3 * (seconds_now() - begun);
+        y[fused] = mat_new(B * T, D);
+        mat_copy(y[fused], out->value);
+        for (int j = 0; j < 3; j++) grad[fused][j] = mat_new(rows[j], D), mat_copy(grad[fused][j], in[j]->grad);
+    }
+    for (size_t i = 0; i < mat_size(y[0]); i++) same = same && y[0].at[i] == y[1].at[i];
+    for (int j = 0; j < 3; j++)
+        for (size_t i = 0; i < mat_size(x[j]); i++) same = same && grad[0][j].at[i] == grad[1][j].at[i];
+    printf("fused     values and gradients are %s; %.2f ms visible, %.2f fused\n", same ? "the same, to the last bit" : "not the same",
+           milliseconds[0], milliseconds[1]);
+    for (int j = 0; j < 3; j++) mat_free(&x[j]), mat_free(&grad[0][j]), mat_free(&grad[1][j]);
+    mat_free(&y[0]), mat_free(&y[1]);
+}
+
+void show_basics(const Config *o)
+{
+    write_masks(o);
+    show_scale(o);
+    show_fused(o);
+}
+
+/* ---- positions ---- */
+static void wave(double angle, double *sine, double *cosine)
+{
+    double term = 1;
+    *sine = 0, *cosine = 1;
+    for (int k = 1; k <= 12; k++) {
+        *sine += term *= angle / (2 * k - 1);
+        *cosine += term *= -angle / (2 * k);
+        /* the sign is in the cosine's term, and so in the next sine's */
+    }
+}
+
+static Matrix waves_new(int most, int D)
+{
+    Matrix P = mat_new(most, D);
+    for (int i = 0; i < D; i += 2) {
+        double sine, cosine, s = 0, c = 1;
+        wave((double)r_exp((real)(-(double)i / D * 9.2103403719761836)), &sine, &cosine);
+        for (int p = 0; p < most; p++) {
+            mat_row(P, p)[i] = (real)s;
+            if (i + 1 < D) mat_row(P, p)[i + 1] = (real)c;
+            double turned = s * cosine + c * sine;
+            c = c * cosine - s * sine;
+            s = turned;
+        }
+    }
+    return P;
+}
+
+Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first, Rng *rng)
+{
+    int n = B * T, *place = tape_room((size_t)n * sizeof *place);
+    for (int i = 0; i < n; i++) place[i] = first + i % T;
+    Var *positions = m->P ? m->P : v_const(m->waves);
+    Var *x = v_scale(v_lookup(E, ids, n), sqrt(m->plan.width));
+    return v_dropout(v_add(x, v_lookup(positions, place, n)), m->plan.dropout, rng);
+}
+
+/* ---- blocks ---- */
+static Var *enter(const Model *m, const Norm *norm, Var *x) { return m->plan.pre ? v_layer_norm(x, norm->g, norm->b) : x; }
+
+static Var *leave(const Pass *pass, const Norm *norm, Var *x, Var *y)
+{
+    Var *sum = v_add(x, v_dropout(y, pass->m->plan.dropout, pass->rng));
+    return pass->m->plan.pre ? sum : v_layer_norm(sum, norm->g, norm->b);
+}
+
+static Places cache_add(Cache *c, int layer, Places p)
+{
+    int *lengths = tape_room((size_t)c->B * sizeof *lengths);
+    for (int b = 0; b < c->B; b++) {
+        lengths[b] = c->n + 1;
+        mat_copy(mat_rows(c->k[layer], b * c->most + c->n, 1), mat_rows(p.k->value, b, 1));
+        mat_copy(mat_rows(c->v[layer], b * c->most + c->n, 1), mat_rows(p.v->value, b, 1));
+    }
+    return (Places){ .k = v_leaf(c->k[layer]), .v = v_leaf(c->v[layer]), .seen = { .B = c->B, .lengths = lengths } };
+}
+
+static Var *block_run(Pass *pass, int layer, Var *x)
+{
+    const Model *m = pass->m;
+    const Block *block = &pass->stack->block[layer];
+    Var *in = enter(m, &block->norm[0], x);
+    Places self = places_of(&block->self, in, pass->seen);
+    if (pass->cache) self = cache_add(pass->cache, layer, self);
+    x = leave(pass, &block->norm[0], x, attend(pass, &block->self, in, self, &pass->looked[layer]));
+    if (pass->stack->crosses) {
+        in = enter(m, &block->norm[1], x);
+        x = leave(pass, &block->norm[1], x, attend(pass, &block->cross, in, pass->memory[layer], &pass->crossed[layer]));
+    }
+    in = enter(m, &block->norm[2], x);
+    Var *wide = m->plan.fused ? v_linear_relu(in, block->wide.W, block->wide.b, m->plan.dropout, pass->rng)
+                              : v_dropout(v_relu(linear(&block->wide, in)), m->plan.dropout, pass->rng);
+    return leave(pass, &block->norm[2], x, linear(&block->narrow, wide));
+}
+
+Var *stack_run(Pass *pass, Var *x)
+{
+    for (int layer = 0; layer < pass->stack->blocks; layer++) x = block_run(pass, layer, x);
+    if (pass->cache) pass->cache->n++;
+    return enter(pass->m, &pass->stack->last, x);
+}
+
+Cache cache_new(const Model *m, int B, int most)
+{
+    Cache c = { .B = B, .most = most };
+    for (int l = 0; l < m->decoder.blocks; l++) {
+        c.k[l] = mat_new(B * most, m->plan.width);
+        c.v[l] = mat_new(B * most, m->plan.width);
+    }
+    return c;
+}
+
+void cache_free(Cache *c)
+{
+    for (int l = 0; l < MOST_BLOCKS; l++) mat_free(&c->k[l]), mat_free(&c->v[l]);
+}
+
+/* ---- parameters ---- */
+static Linear linear_new(Params *p, const char *where, const char *name, int in, int out)
+{
+    char full[NAME_ROOM];
+    Linear l;
+    snprintf(full, sizeof full, "%.40s%s.W", where, name);
+    l.W = param(p, full, in, out, init_uniform(sqrt(6.0 / (in + out))));
+    snprintf(full, sizeof full, "%.40s%s.b", where, name);
+    l.b = param(p, full, 1, out, init_zero());
+    return l;
+}
+
+static Norm norm_new(Params *p, const char *where, const char *name, int D)
+{
+    char full[NAME_ROOM];
+    Norm n;
+    snprintf(full, sizeof full, "%.40s%s.g", where, name);
+    n.g = param(p, full, 1, D, init_constant(1));
+    snprintf(full, sizeof full, "%.40s%s.b", where, name);
+    n.b = param(p, full, 1, D, init_zero());
+    return n;
+}
+
+static Attention attention_new(Params *p, const char *where, const char *name, int D)
+{
+    char full[NAME_ROOM];
+    snprintf(full, sizeof full, "%.40s%s.", where, name);
+    return (Attention){ linear_new(p, full, "q", D, D), linear_new(p, full, "k", D, D), linear_new(p, full, "v", D, D),
+                        linear_new(p, full, "out", D, D) };
+}
+
+static Stack stack_new(Params *p, const char *name, const Plan *plan, bool crosses)
+{
+    Stack s = { .blocks = plan->blocks, .crosses = crosses };
+    char where[NAME_ROOM];
+    int D = plan->width;
+    for (int l = 0; l < plan->blocks; l++) {
+        Block *block = &s.block[l];
+        snprintf(where, sizeof where, "%s.%d.", name, l + 1);
+        block->self = attention_new(p, where, "self", D);
+        block->norm[0] = norm_new(p, where, "self.norm", D);
+        if (crosses) block->cross = attention_new(p, where, "cross", D), block->norm[1] = norm_new(p, where, "cross.norm", D);
+        block->wide = linear_new(p, where, "wide", D, plan->feed);
+        block->narrow = linear_new(p, where, "narrow", plan->feed, D);
+        block->norm[2] = norm_new(p, where, "feed.norm", D);
+    }
+    snprintf(where, sizeof where, "%s.", name);
+    if (plan->pre) s.last = norm_new(p, where, "norm", D);
+    return s;
+}
+
+void model_new(Model *m, const Plan *plan, uint64_t seed)
+{
+    int D = plan->width;
+    Init init = init_normal(plan->spread / sqrt(D));
+    Params *p = &m->params;
+    *m = (Model){ .plan = *plan };
+    m->Et = param(p, "embedding", plan->target, D, init);
+    m->Es = plan->source == 0 || plan->shared ? m->Et : param(p, "source.embedding", plan->source, D, init);
+    if (plan->learned) m->P = param(p, "positions", plan->most, D, init_normal(1));
+    else m->waves = waves_new(plan->most, D);
+    if (plan->source) m->encoder = stack_new(p, "encoder", plan, false);
+    m->decoder = stack_new(p, "decoder", plan, plan->source > 0);
+    m->output = linear_new(p, "", "output", D, plan->said);
+    params_allocate(p, seed);
+}
+
+void model_free(Model *m)
+{
+    params_free(&m->params);
+    mat_free(&m->waves);
+}
+
+Plan plan_of(const Config *o)
+{
+    return (Plan){ .width = o->width, .heads = o->heads, .blocks = o->blocks, .feed = o->feed, .dropout = o->dropout, .spread = o->spread,
+                   .pre = strcmp(o->norm, "pre") == 0, .learned = strcmp(o->positions, "learned") == 0, .fused = o->fused };
+}
+
+void plan_set(Checkpoint *c, const Model *m)
+{
+    const Plan *p = &m->plan;
+    checkpoint_set(c, "model", "transformer");
+    checkpoint_set(c, "width", "%d", p->width);
+    checkpoint_set(c, "heads", "%d", p->heads);
+    checkpoint_set(c, "blocks", "%d", p->blocks);
+    checkpoint_set(c, "feed", "%d", p->feed);
+    checkpoint_set(c, "most", "%d", p->most);
+    checkpoint_set(c, "norm", "%s", p->pre ? "pre" : "post");
+    checkpoint_set(c, "positions", "%s", p->learned ? "learned" : "sinusoidal");
+    checkpoint_add_params(c, &m->params);
+}
+
+static bool first_of(const Checkpoint *c, const char *key, const char *first, const char *second)
+{
+    const char *text = checkpoint_text(c, key);
+    if (strcmp(text, first) != 0 && strcmp(text, second) != 0)
+        die("%s: its %s is '%s'; expected %s or %s", c->path, key, text, first, second);
+    return strcmp(text, first) == 0;
+}
+
+void model_load(Model *m, const Checkpoint *c, int source, int target, int said)
+{
+    if (strcmp(checkpoint_text(c, "model"), "transformer") != 0)
+        die("%s: this is a checkpoint of '%s'; expected transformer", c->path, checkpoint_text(c, "model"));
+    Plan plan = { .source = source, .target = target, .said = said, .fused = true,
+                  .width = checkpoint_int(c, "width", 2, 4096), .heads = checkpoint_int(c, "heads", 1, 64),
+                  .blocks = checkpoint_int(c, "blocks", 1, MOST_BLOCKS), .feed = checkpoint_int(c, "feed", 1, 16384),
+                  .most = checkpoint_int(c, "most", 1, 4096), .pre = first_of(c, "norm", "pre", "post"),
+                  .learned = first_of(c, "positions", "learned", "sinusoidal") };
+    if (plan.width % plan.heads != 0) die("%s: its width %d is no multiple of its heads, %d", c->path, plan.width, plan.heads);
+    model_new(m, &plan, 0);
+    checkpoint_get_params(c, &m->params);
+}
+
+/* ---- the run ---- */
+static const Option options[] = {
+    OPTIONS_FOR_ALL(Config),
+    { "task", OPTION_CHOICE, offsetof(Config, task), 0, 0, "series, words, gpt or bert: what to learn" },
+    { "corpus", OPTION_TEXT, offsetof(Config, corpus), 0, 0, "gpt, bert: UTF-8 text to read; else $QUIJOTE, data/quijote.txt, the pastiche" },
+    { "direction", OPTION_CHOICE, offsetof(Config, direction), 0, 0, "to_digits, to_words or both: of the words" },
+    { "width", OPTION_INT, offsetof(Config, width), 2, 4096, "width of a row, D; a multiple of --heads" },
+    { "heads", OPTION_INT, offsetof(Config, heads), 1, 64, "heads" },
+    { "blocks", OPTION_INT, offsetof(Config, blocks), 1, MOST_BLOCKS, "blocks in a stack" },
+    { "feed", OPTION_INT, offsetof(Config, feed), 1, 16384, "width between the two layers of a block, F" },
+    { "norm", OPTION_CHOICE, offsetof(Config, norm), 0, 0, "pre or post: where the layer norm stands" },
+    { "positions", OPTION_CHOICE, offsetof(Config, positions), 0, 0, "sinusoidal or learned" },
+    { "dropout", OPTION_REAL, offsetof(Config, dropout), 0, 0.99, "probability of dropping a number" },
+    { "spread", OPTION_REAL, offsetof(Config, spread), 1e-6, 100, "size of an embedding's numbers in the beginning" },
+    { "told", OPTION_REAL, offsetof(Config, told), 0.001, 1, "series, words: share of batches whose decoder is told the truth, not nothing" },
+    { "told-end", OPTION_REAL, offsetof(Config, told_end), 0.001, 1, "… at the end of training" },
+    { "gap", OPTION_REAL, offsetof(Config, gap), 0.01, 0.9, "bert: share of the symbols that are hidden" },
+    { "fused", OPTION_INT, offsetof(Config, fused), 0, 1, "1: train with common/attention.h, 0: with section 4's ops" },
+    { "window", OPTION_INT, offsetof(Config, window), 2, 4096, "gpt, bert: symbols a sequence, T" },
+    { "batch", OPTION_INT, offsetof(Config, batch), 1, 4096, "sequences a step, B" },
+    { "steps", OPTION_INT, offsetof(Config, steps), 1, 1e7, "steps of training" },
+    { "warmup", OPTION_INT, offsetof(Config, warmup), 0, 1e7, "steps until the highest learning rate" },
+    { "lr", OPTION_REAL, offsetof(Config, lr), 1e-9, 10, "highest learning rate" },
+    { "clip", OPTION_REAL, offsetof(Config, clip), 1e-9, 1e9, "longest gradient" },
+    { "test", OPTION_INT, offsetof(Config, test), 1, 10000, "held-out pairs, or gaps, to test with" },
+    { "reports", OPTION_INT, offsetof(Config, reports), 1, 1e6, "rows in the curve" },
+    { "warmup-steps", OPTION_INT, offsetof(Config, warmup_steps), 0, 1e6, "series: steps for each run of the detour on warm-up; 0: leave it out" },
+    { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "words, gpt, bert: a saved network: do not train, only answer --prompt" },
+    { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "gpt: a beginning; with --load, words: a number; bert: a text with _ for gaps" },
+    { "length", OPTION_INT, offsetof(Config, length), 1, 1e6, "gpt: symbols to write after the prompt" },
+    { "temperature", OPTION_REAL, offsetof(Config, temperature), 0, 100, "gpt: 0: always the likeliest symbol; 1: as the model says" },
+};
+
+#define SAME   .seed = 1, .direction = "both", .fused = 1, .temperature = 0.7, .spread = 0.1, .gap = 0.3, .norm = "pre", \
+               .positions = "sinusoidal"
+#define SERIES SAME, .task = "series", .out = "out/08_transformer_mask/series", .width = 32, .heads = 2, .blocks = 3, .feed = 256, \
+               .batch = 8, .clip = 0.5, .told = 0.1, .told_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
+#define WORDS  SAME, .task = "words", .out = "out/08_transformer_mask/words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, \
+               .prompt = "", .window = 96, .length = 1
+#define TEXT   SAME, .batch = 16, .clip = 1, .told = 1, .told_end = 1, .heads = 4
+#define GPT    TEXT, .task = "gpt", .out = "out/08_transformer_mask/gpt", .prompt = "— ¿Qué ", .test = 1000
+#define BERT   TEXT, .task = "bert", .out = "out/08_transformer_mask/bert", .prompt = "", .length = 1
+#define TINY   .steps = 20, .warmup = 5, .reports = 2, .width = 16, .blocks = 1, .feed = 32, .lr = 0.003
+
+static const Config presets[4][PRESETS] = {
+    { { SERIES, .steps = 40, .warmup = 10, .reports = 2, .lr = 0.004, .dropout = 0.1, .warmup_steps = 8 },
+      { SERIES, .steps = 9000, .warmup = 200, .reports = 5, .lr = 0.004, .dropout = 0.02, .warmup_steps = 100 },
+      { SERIES, .steps = 30000, .warmup = 200, .reports = 30, .lr = 0.001, .dropout = 0.1, .warmup_steps = 300 } },
+    { { WORDS, TINY, .heads = 2, .test = 100 },
+      { WORDS, .steps = 900, .warmup = 100, .reports = 5, .width = 64, .heads = 4, .blocks = 2, .feed = 128, .lr = 0.003, .test = 1000 },
+      { WORDS, .steps = 10000, .warmup = 400, .reports = 40, .width = 64, .heads = 4, .blocks = 3, .feed = 256, .lr = 0.002,
+        .test = 2000, .dropout = 0.1 } },
+    { { GPT, TINY, .window = 32, .length = 60 },
+      { GPT, .steps = 1100, .warmup = 100, .reports = 11, .width = 96, .blocks = 3, .feed = 384, .lr = 0.003, .window = 128, .length = 400 },
+      { GPT, .steps = 20000, .warmup = 400, .reports = 40, .width = 128, .blocks = 4, .feed = 512, .lr = 0.002, .window = 128,
+        .length = 400, .dropout = 0.1 } },
+    { { BERT, TINY, .window = 32, .test = 100 },
+      { BERT, .steps = 1500, .warmup = 100, .reports = 10, .width = 64, .blocks = 2, .feed = 256, .lr = 0.003, .window = 128, .test = 1000 },
+      { BERT, .steps = 20000, .warmup = 400, .reports = 40, .width = 128, .blocks = 4, .feed = 512, .lr = 0.002, .window = 128,
+        .test = 2000 } },
+};
+
+#define TRIPLE(i) { &presets[i][0], &presets[i][1], &presets[i][2] }
+static const void *const of_choice[4][PRESETS] = { TRIPLE(0), TRIPLE(1), TRIPLE(2), TRIPLE(3) };
+
+static const Cli cli = {
+    .about = "Chapter 08: no recurrence, only attention and masks. One network, four tasks.",
+    .options = options, .count = sizeof options / sizeof *options,
+    .presets = TRIPLE(0), .size = sizeof(Config), .choice = "task", .of_choice = of_choice,
+};
+
+static void check_config(const Config *o)
+{
+    bool series = strcmp(o->task, "series") == 0, bert = strcmp(o->task, "bert") == 0;
+    if (o->width % o->heads != 0) die("--width %d: expected a multiple of --heads, which is %d", o->width, o->heads);
+    if (o->load && series) die("--load '%s': the series keep no network; expected another --task", o->load);
+    if (o->load && !*o->prompt) die("--load '%s': expected --prompt TEXT as well, to say what is asked", o->load);
+    if (*o->prompt && !o->load && (strcmp(o->task, "words") == 0 || series))
+        die("--prompt '%s': expected --load FILE as well, to say which network is to answer", o->prompt);
+    if (bert && *o->prompt && !strchr(o->prompt, '_')) die("--prompt '%s': expected a _ for each gap", o->prompt);
+}
+
+int main(int argc, char **argv)
+{
+    Config o;
+    cli_parse(&cli, argc, argv, &o);
+    check_config(&o);
+    threads_start(o.threads);
+    interrupt_catch();
+    if (strcmp(o.task, "series") == 0) run_series(&o);
+    if (strcmp(o.task, "words") == 0) run_words(&o);
+    if (strcmp(o.task, "gpt") == 0) run_gpt(&o);
+    if (strcmp(o.task, "bert") == 0) run_bert(&o);
+    tape_free();
+    threads_stop();
+    return interrupted() ? INTERRUPTED : 0;
+}
