@@ -36,7 +36,7 @@ ifeq ($(filter release debug double,$(MODE)),)
 $(error MODE=$(MODE): expected release, debug or double)
 endif
 
-.PHONY: help all built chapters quijote plots bench test clean distclean FORCE $(chapters:%=run-%)
+.PHONY: help all built chapters quijote league plots bench test clean distclean FORCE $(chapters:%=run-%)
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -54,6 +54,9 @@ chapters: $(chapters:%=run-%) ## build and run every chapter, one after another
 
 quijote:             ## download Don Quijote to data/quijote.txt
 	@sh common/corpus/download.sh data/quijote.txt
+
+league: $(patsubst %,$(programs)/%,$(filter 05_% 06_% 07_% 08_%,$(chapters))) ## chapters 05 to 08 beside each other
+	@BIN=$(programs) sh plots/league.sh
 
 plots:               ## draw every CSV under out/ as PNG and SVG
 	@sh plots/run.sh out

@@ -1,3 +1,7 @@
+/* # 8, third part: one stack
+ *
+ * A text that goes on, or a text with holes. There is no source, so there is no encoder to look at: one stack reads, and
+ * says something at every place. What it may say without cheating is a question of the mask.                               */
 #include "transformer.h"
 
 #include "corpus.h"
@@ -7,7 +11,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Logits (B·T,said) for each of the ids (B·T). */
+/* ## 13. One mask apart
+ *
+ *     Y = stack(embed(x₁ … x_T), mask)          logitsₜ = Yₜ Wo + bo               (13.1)   (B·T,V)
+ *
+ *     mask          reads                      row t says          and is called
+ *     triangle      x₁ … x_T                   xₜ₊₁                GPT      Radford et al. 2018
+ *     none          x₁ … x_T, some hidden      xₜ, where hidden    BERT     Devlin et al. 2019
+ *
+ * Under the triangle every row can be asked for the next symbol, because none has seen it. Without the triangle a row
+ * sees its right neighbour, and asking for it would be chapter 05's leak. So the answer must be taken out of the input
+ * instead: some symbols are replaced by one that is none, the *gap* (the last row of the embedding), and only there is
+ * the network asked. One hides the future by a mask in the attention; the other hides symbols in the text, and lets all
+ * be seen.
+ *
+ * `causal` is the whole difference, here and in fill_causal and fill_gaps.                                                 */
 static Var *read_all(const Model *m, const int *ids, int B, int T, bool causal, Rng *rng)
 {
     Pass pass = { .m = m, .stack = &m->decoder, .seen = { .B = B, .causal = causal }, .rng = rng };                  /* (13.1) */
@@ -16,7 +34,12 @@ static Var *read_all(const Model *m, const int *ids, int B, int T, bool causal, 
 
 static int gap_id(const Model *m) { return m->plan.target - 1; }
 
-/* ---- batches ---- */
+/* Batches are windows of T symbols from anywhere in the training part. Nothing is carried from one to the next: what
+ * chapter 05's state remembered from earlier pages, this network has to find in its T symbols.
+ *
+ * fill_causal uses all T rows to learn from, fill_gaps only the share that is hidden. BERT's authors hide 15 %, and put
+ * something else than the gap into a fifth of these. We hide 30 % (`--gap`): more to learn from in each batch, and for
+ * letters, whose neighbours say much, still enough to go by.                                                               */
 typedef struct { int B, T, *x, *y; } Windows;                            /* (B·T) each: what is read, what is to be said */
 
 static Windows windows_new(int B, int T)
@@ -72,7 +95,7 @@ static double part_loss(const Model *m, Part part, int T, bool causal, double sh
     return counted ? total / (double)counted : 0;
 }
 
-/* ---- training ---- */
+/* Training is chapter 05's, without the state and without keeping the best weights: at these lengths the last are the best.   */
 typedef struct { Curve curve; Output *timing; } Files;
 
 static void report(Files *f, const char *name, CurveRow row, double valid, double seconds, long symbols)
@@ -128,10 +151,12 @@ static void train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
     windows_free(&w);
 }
 
-/* ---- a model and its text ---- */
+/* ### A model and its text                                                                                                  */
 static Corpus open_text(const Config *o)
 {
     Corpus book = corpus_open(o->corpus);
+    if (book.vocab.size > MOST_SYMBOLS)
+        die("%s: %d distinct symbols; expected at most %d", book.source, book.vocab.size, MOST_SYMBOLS);
     if (book.valid.n <= o->window || book.test.n <= o->window)
         die("%s: 5 %% of it are %d symbols; expected more than --window, %d", book.source, book.test.n, o->window);
     corpus_print(&book);
@@ -143,6 +168,12 @@ static void new_model(Model *m, const Config *o, int V)
     Plan plan = plan_of(o);
     plan.target = V + 1, plan.said = V, plan.most = o->window;                           /* the last row: the gap */
     model_new(m, &plan, (uint64_t)o->seed);
+}
+
+static void print_model(const char *name, const Model *m, const Config *o)
+{
+    printf("model     %s, %d blocks of %d, %d heads: %zu parameters; %d steps of %d symbols\n", name, o->blocks, o->width,
+           o->heads, m->params.size, o->steps, o->batch * o->window);
 }
 
 static void save(const Model *m, const Vocab *vocab, const char *task, const Config *o)
@@ -178,7 +209,15 @@ static Files files_open(const Config *o)
     return f;
 }
 
-/* ---- writing, with a cache ---- */
+/* ## 14. Writing, with a cache
+ *
+ * Read the prompt, one symbol at a time; draw the next from what the last row says; read that. With section 7's cache a
+ * symbol costs one row through the stack, however long the text is, and the looking back over what is in the cache.
+ *
+ * The network has places for T symbols and no more. When the cache is full, the later half of the text is read again from
+ * place 0, and there is room for another half. So it always sees between T/2 and T symbols, and never knows what stood
+ * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
+ * places would all be wrong.)                                                                                              */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
     Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
@@ -243,6 +282,9 @@ static void write_sample(const Model *m, const Vocab *vocab, const Config *o)
     free(text);
 }
 
+/* ### Where it looked
+ *
+ * attention.csv: the beginning of the test part, every head of every block, each letter looking at letters.                */
 static const char *symbol(const Model *m, const Vocab *vocab, int id, char room[UTF8_ROOM])
 {
     if (id == gap_id(m)) return "_";
@@ -280,7 +322,25 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
     output_close(out);
 }
 
-/* ---- results ---- */
+/* ## 15. GPT beside the network of chapter 05
+ *
+ * Beside chapter 05's counters, in bits a character; validation from windows side by side, whose first letters have next
+ * to nothing to go by. The default run on Don Quijote (`make chapter-08 ARGS='--task gpt'`), 3 blocks of 96:
+ *
+ * @GPT@@
+ *
+ * The 5-gram is ahead, and so is chapter 05's GRU, which needs the same minute. At equal seconds and at equal parameters
+ * (`make league`; bits on the test part):
+ *
+ * @LEAGUE@@
+ *
+ * That is not what one reads about Transformers. Why? A book is small, and a minute is short. The GRU is built for
+ * sequences: that what comes next depends on what just came is in its wiring. This network must first find out that
+ * neighbours matter; see its curve stand near the bigrams' 3.3 bits for the first two hundred steps, while the heads find
+ * the letter before. What it gains for that is what cannot be seen in a minute on two cores: no step waits for another,
+ * so a machine of ten thousand cores can be kept busy; and no state has to hold what may be looked up again, so it goes
+ * on learning from more text when the recurrent network is full. Its time comes with both. `--preset reference` gives it
+ * more of either.                                                                                                          */
 typedef struct { const char *model; double valid, test; } Result;
 
 static void result_row(FILE *f, Result r)
@@ -314,7 +374,6 @@ static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FI
     }
 }
 
-/* ---- gpt ---- */
 static void learn_gpt(Model *m, const Config *o, const Corpus *book)
 {
     Files f = files_open(o);
@@ -324,7 +383,8 @@ static void learn_gpt(Model *m, const Config *o, const Corpus *book)
     show_baselines(&f.curve, &g, book, output_file(results));
     train(m, o, book, true, &f);
     if (!interrupted())
-        result_row(output_file(results), (Result){ "gpt", part_loss(m, book->valid, o->window, true, 0), part_loss(m, book->test, o->window, true, 0) });
+        result_row(output_file(results), (Result){ "gpt", part_loss(m, book->valid, o->window, true, 0),
+                                                   part_loss(m, book->test, o->window, true, 0) });
     write_looks(m, book, true, o->out);
     save(m, &book->vocab, "gpt", o);
     ngrams_free(&g);
@@ -341,8 +401,7 @@ void run_gpt(const Config *o)
         int n;
         free(encode_prompt(&book.vocab, o->prompt, &n));                 /* complain of the prompt now, not after training */
         new_model(&m, o, book.vocab.size);
-        printf("model     gpt, %d blocks of %d, %d heads: %zu parameters; %d steps of %d symbols\n", o->blocks, o->width, o->heads,
-               m.params.size, o->steps, o->batch * o->window);
+        print_model("gpt", &m, o);
         learn_gpt(&m, o, &book);
         vocab = vocab_of_symbols(book.vocab.code, book.vocab.size);
         corpus_free(&book);
@@ -351,9 +410,34 @@ void run_gpt(const Config *o)
     vocab_free(&vocab), model_free(&m);
 }
 
-/* ---- bert ---- */
+/* ## 16. BERT, and who fills gaps best
+ *
+ * The gpt above sees what is left of a gap. This one sees both sides, which must be worth something. The run trains both,
+ * with the same sizes, the same steps, and the same start; one argument differs. Then one symbol in the middle of each of
+ * 1,000 windows of the test part is taken out, and everybody may guess (gaps.csv). The counters of chapter 05 join in,
+ * twice: from the left alone, (2.2) there; and from both sides, which a language model of the left can do, too. Put each
+ * symbol v into the gap, and multiply the probabilities of v and of the n-1 symbols behind it, whose contexts now hold v.
+ * What fits worst behind shows that v was wrong.
+ *
+ * @GAPS@@
+ *
+ * Both sides are worth a lot: to the 5-gram it is the difference between one in two and seven in eight. And BERT, with
+ * all of 127 symbols before it, does no better than the gpt that sees half of them. It has learned less in the same
+ * steps, for three reasons, and each can be seen. Only 30 % of its rows teach it something. Its start is slower:
+ *
+ * @PLATEAU@@
+ *
+ * 4.40 bits are the frequencies of the letters alone (4.396). For 400 steps it has learned nothing but these: a gap holds
+ * nothing, so everything has to come from the neighbours, and to find them a head must first learn to look one place
+ * aside. A gpt has its last letter in its own row, and is at the bigrams' loss before BERT has begun. This is also where
+ * (5.1)'s trap can be seen: with `--spread 1` BERT still stands at @@SPREAD@@ after all 1,500 steps. And last, at the
+ * test, a single gap is another thing than 30 % of them.
+ *
+ * The longer preset, 20,000 steps of a larger network, is where it should pass; we have not run it to its end.
+ *
+ * `--load out/08_transformer_mask/bert/model.safetensors --prompt "En un l_gar de la Manch_"` fills in: @@FILL@@           */
 
-/* The likeliest symbol at `at` by the model of `order`; with what follows, if `both`: it must then explain the next symbols, too. */
+/* The likeliest symbol at `at` by the model of `order`; if `both`, with what follows, which it must then explain as well. */
 static int ngram_guess(const Ngrams *g, const int *at, int order, bool both, int V)
 {
     int around[2 * ORDERS - 1], middle = ORDERS - 1, best = 0, after = both ? order - 1 : 0;
@@ -437,8 +521,7 @@ static void learn_bert(Model net[2], const Config *o, const Corpus *book)
     Files f = files_open(o);
     for (int i = 0; i < 2; i++) {
         new_model(&net[i], o, book->vocab.size);
-        printf("model     %s, %d blocks of %d, %d heads: %zu parameters; %d steps of %d symbols\n", names[i], o->blocks, o->width,
-               o->heads, net[i].params.size, o->steps, o->batch * o->window);
+        print_model(names[i], &net[i], o);
         if (!interrupted()) train(&net[i], o, book, i == 0, &f);
     }
     curve_close(&f.curve), output_close(f.timing);
@@ -466,3 +549,41 @@ void run_bert(const Config *o)
     if (!interrupted() && *o->prompt) fill_in(stdout, &net[1], &book.vocab, o->prompt);
     corpus_free(&book), model_free(&net[0]), model_free(&net[1]);
 }
+
+/* ## What we simplified
+ *
+ * - GPT's authors use another smooth function in place of max(·, 0), and tie the output's weights to the embedding.
+ * - BERT's authors leave some hidden symbols in place or put others there, so that the network cannot rely on seeing the
+ *   gap.
+ * - Greedy answers only in the encoder-decoder; chapter 06's beams would work, each with a cache of its own.
+ * - One length for all windows. Positions that are learned or fixed end at T; what is done about it (positions relative
+ *   to one another) is another book.
+ * - Attention here keeps its T² weights for the way back. They can be computed again instead (Dao et al. 2022).
+ *
+ * ## What to remember
+ *
+ * - Attention compares every row with every other, in one step, and knows no order. Places are added to the rows.
+ * - Divide by √d, or a wide network begins without a slope.
+ * - Two masks, and what each protects. Padding: a result from its neighbours in the batch. The triangle: training from
+ *   the answer.
+ * - Encoder, decoder, GPT and BERT are one stack. The mask is what makes them differ, and with it what may be asked.
+ * - Residual sums carry the gradient through depth as the LSTM's cell carried it through time. Pre-norm keeps the path
+ *   free; post-norm wants a warm-up.
+ * - In training all steps go at once. In writing they wait for each other, and a cache spares what cannot have changed.
+ * - A low loss under teacher forcing may mean that the network has learned not to listen.
+ *
+ * This is the end of the book. You began with a table of letters and derivatives by hand, and what stands above is, but
+ * for its size, the network behind the programs that everybody talks about. You have seen all of it.
+ *
+ * ## References
+ *
+ * - A. Vaswani et al., "Attention is all you need", NeurIPS 2017. (2.1) to (2.4), (4.1), (5.2), (6.1), (6.4).
+ * - J. L. Ba, J. R. Kiros, G. E. Hinton, "Layer normalization", 2016. (6.3).
+ * - K. He et al., "Deep residual learning for image recognition", CVPR 2016. (6.2).
+ * - X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+ * - R. Xiong et al., "On layer normalization in the Transformer architecture", ICML 2020. Pre, post, and warm-up.
+ * - A. Radford et al., "Improving language understanding by generative pre-training", 2018. GPT.
+ * - J. Devlin et al., "BERT: pre-training of deep bidirectional Transformers for language understanding", NAACL 2019.
+ * - T. Dao et al., "FlashAttention: fast and memory-efficient exact attention with IO-awareness", NeurIPS 2022.
+ * - I. Witten, T. Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37, 1991. The n-grams.
+ * - N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.              */

@@ -1,10 +1,146 @@
+/* # 8. Only attention, and what may be seen
+ *
+ * Chapter 07 ended with a question. If a decoder can reach every place of the source in one step, what is the recurrence
+ * still for? It costs much: step t waits for step t-1, so sixty letters are sixty small products one after the other,
+ * whatever machine you have. Vaswani et al. (2017) left it out. What remains is the *Transformer*: rows of numbers, one
+ * for each symbol, that look at one another, all at the same time, block after block.
+ *
+ * Taking the recurrence away takes two things with it. Nothing tells the rows apart but what they hold, so order must be
+ * put into the numbers (section 5). And nothing stops a row from looking at what it is to predict, so somebody must
+ * forbid it: a *mask* says who may see whom (section 3). The rest of this chapter is one network with different masks. It
+ * translates numbers, continues the Quijote, and fills gaps in it, and its fifty lines of attention are the same every
+ * time.
+ *
+ *     run        make chapter-08                                        number series; a minute on two cores, as each of these
+ *                make chapter-08 ARGS='--task words'                    chapter 06's and 07's Spanish numbers
+ *                make chapter-08 ARGS='--task gpt'                      continues the Quijote
+ *                make chapter-08 ARGS='--task bert'                     fills gaps in it
+ *     writes     out/08_transformer_mask/TASK/curve.csv, attention.csv, timing.csv, and
+ *                series: masks.csv, warmup.csv, accuracy.csv, samples.txt
+ *                words: accuracy.csv, length.csv, digits.csv, predictions.csv, to_digits.safetensors, to_words.safetensors
+ *                gpt: results.csv, samples.txt, model.safetensors       bert: gaps.csv, model.safetensors
+ *     look at    out/08_transformer_mask/series/masks.png: all the masks there are. Learn to draw them
+ *                out/08_transformer_mask/words/attention.png: eight heads that look at one number
+ *
+ * The chapter has three parts, to be read in this order:
+ *
+ *     transformer_mask.c   attention, masks, heads, positions, blocks: the network, and the run (you are here)
+ *     encoder_decoder.c    two stacks: number series, warm-up, number words
+ *     one_stack.c          one stack: GPT and BERT, writing with a cache, and the end of the book
+ *
+ * and transformer.h, which lists the structs and what the parts want of one another. New since chapter 07: everything in
+ * this file, but the softmax. Batches, padding, tasks and training loops you know.
+ *
+ * Shapes: B sequences, T steps that ask, S places that are asked (S = T where a sequence looks at itself), D width of a
+ * row, h heads of width d = D/h each, F width inside a block, V symbols. Rows are vectors. The rows of a sequence now lie
+ * together: step t of sequence b is row b·T + t, because it is sequences that are looked at as a whole, and no longer
+ * steps.                                                                                                                   */
 #include "transformer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- masks ---- */
+/* ## 1. Self-attention without anything to learn
+ *
+ * Take chapter 07's weighted average and give all three roles to the same rows. X (T,D) has a row for each symbol of one
+ * sequence; each row is query, key and value:
+ *
+ *     eₜₛ = xₜ · xₛ          aₜ = softmax(eₜ)          yₜ = Σₛ aₜₛ xₛ                (1.1)
+ *
+ * Or, for all rows at once, Y = softmax(X Xᵀ) X. Every row becomes an average of all rows, with most weight on those that
+ * point where it points. Nothing is learned here, and yet a row has left the sentence's other words in yₜ. Two things
+ * about it are worth keeping in mind:
+ *
+ * - It is T² comparisons, none of which waits for another. Between any two places lies one step, not |t-s| of them.
+ * - It knows no order. Shuffle the rows of X and the rows of Y are shuffled likewise, and are otherwise the same: an
+ *   average does not ask in which order its terms came. "Sancho mordió al perro" is, up to a permutation, "al perro
+ *   mordió Sancho".
+ *
+ * And two things are wrong with it. A row agrees with itself more than with any other, so it mostly looks at itself. And
+ * what makes two symbols worth comparing need not be what makes them alike: a verb looks for a subject.
+ *
+ * ## 2. Queries, keys, values, and √d
+ *
+ * So let the network make three rows out of each row, one for each role:
+ *
+ *     Q = X Wq + bq       K = X' Wk + bk       V = X' Wv + bv                      (2.1)   W (D,D), b (1,D)
+ *     E = (Q/√d) Kᵀ                                                                (2.2)   (T,S)   scores
+ *     P = softmax(E) by rows                                                       (2.3)   (T,S)   weights
+ *     Y = P V                                                                      (2.4)   (T,D)
+ *
+ * Where a sequence looks at itself, X' = X. Where a decoder looks at an encoder's rows, X' are those, and S is not T;
+ * section 8 has it. Nothing else is different: that is all of *self-attention* and *cross-attention*.
+ *
+ * Why √d? q · k is a sum of d products. If the numbers in q and k are independent, of mean 0 and variance 1, so are the
+ * products, and the sum has variance d: scores of size √d. A softmax of large scores is nearly one-hot, and then it has
+ * no slope: ∂aₛ/∂eₛ = aₛ (1 - aₛ). show_scale draws such q and k and looks (`make chapter-08`, or --preset quick):
+ *
+ *     d       largest of 32 weights     Σ aₛ (1 - aₛ)
+ *             plain     /√d             plain     /√d
+ *        4    0.340     0.156           0.793     0.927
+ *       64    0.828     0.172           0.244     0.924
+ *     1024    0.954     0.167           0.067     0.926
+ *
+ * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and hardly
+ * learns. With it the start does not depend on d. In chapter 07 A was 32, and the learning could still repair it.          */
+static void show_scale(const Config *o)
+{
+    enum { PLACES = 32, DRAWS = 500 };
+    printf("scale     d      largest weight of %d, without and with 1/√d     slope left, without and with\n", PLACES);
+    for (int d = 4; d <= 1024 && !interrupted(); d *= 4) {
+        double largest[2] = { 0 }, slope[2] = { 0 };
+        Rng rng = rng_new((uint64_t)o->seed, 5);
+        for (int draw = 0; draw < DRAWS; draw++) {
+            tape_reset();
+            Matrix q = tape_matrix(1, d), K = tape_matrix(PLACES, d), e = tape_matrix(1, PLACES), p = tape_matrix(1, PLACES);
+            for (int j = 0; j < d; j++) q.at[j] = rng_normal(&rng);
+            for (int j = 0; j < PLACES * d; j++) K.at[j] = rng_normal(&rng);
+            matmul_nt(e, q, K, SET);
+            for (int scaled = 0; scaled < 2; scaled++) {
+                for (int s = 0; s < PLACES && scaled; s++) e.at[s] /= real_sqrt((real)d);
+                mat_softmax(p, e, NULL);
+                double top = 0, sum = 0;
+                for (int s = 0; s < PLACES; s++) top = fmax(top, (double)p.at[s]), sum += (double)(p.at[s] * (1 - p.at[s]));
+                largest[scaled] += top / DRAWS, slope[scaled] += sum / DRAWS;
+            }
+        }
+        printf("       %4d   %20.3f %8.3f   %30.3f %8.3f\n", d, largest[0], largest[1], slope[0], slope[1]);
+    }
+}
+
+/* ## 3. What may be seen
+ *
+ * A mask has a row for each step that asks and a column for each place that could be seen, 1 where it may be, 0 where
+ * not. What is 0 gets a weight of exactly 0: its score is made -∞ before the softmax. There are two reasons to hide a
+ * place, and so there are two masks; every other is made of these.
+ *
+ * - **Padding.** Sequences of a batch have different lengths, and what fills up the short ones must not count. Place s of
+ *   sequence b is there if s < lengths[b]. The mask is the same in all rows: whole columns are dark. It protects the
+ *   result of a sequence from the company that it happens to be in.
+ * - **The future.** A decoder is trained on all its steps at once: row t is given y₁ … yₜ and is to say yₜ₊₁, which
+ *   stands in row t+1. If it could look there, it would have nothing to learn, as in chapter 05's leak. So row t sees the
+ *   places up to t: a triangle. This is the *causal* mask. It protects training from being too easy, and makes it true to
+ *   what the network will know when it writes.
+ *
+ * masks.csv (drawn in masks.png) has them all:
+ *
+ *     encoder, bert     all is seen. No mask is also a mask
+ *     padding           5 of 8 places: three columns are hidden
+ *     decoder, gpt      the triangle
+ *     padded and causal both: what is allowed by each. With padding *behind* the symbols it changes nothing for the rows that
+ *                       count, whose triangle ends before the padding begins
+ *     from a cache      one step asks at a time, the last of 8 (section 7): the triangle's last row
+ *     cross             6 steps of a decoder, 8 places of a source of which 5 are letters: no triangle. The source is given
+ *     nothing           a row that may see nothing
+ *
+ * The last is the trap in the course notebook that this chapter's series come from. To train without telling the decoder
+ * the truth, it gives the decoder a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
+ * NaN, which one step later is in every weight. Here such a row has weights 0 and gives a row of zeros (matrix.h). And it
+ * was not what was wanted, anyway: even a decoder that is told nothing must see its own steps. What it is *told* is one
+ * thing, and where it may *look* another. Section 8 tells it nothing, and leaves the mask alone.
+ *
+ * `T + S` matters where T < S: the steps that ask are the last T of the S places. That is what a cache needs.              */
 static bool may_see(Seen seen, int b, int t, int s, int T, int S)
 {
     if (seen.lengths && s >= seen.lengths[b]) return false;
@@ -43,7 +179,19 @@ static void write_masks(const Config *o)
     output_close(out);
 }
 
-/* ---- heads ---- */
+/* ## 4. Heads
+ *
+ * One softmax gives one average. But a row may want several things at once: the letter before it, and the beginning of
+ * its word. So D columns are cut into h *heads* of d = D/h columns, each of which attends on its own:
+ *
+ *     Yⱼ = softmax((Qⱼ/√d) Kⱼᵀ, mask) Vⱼ      j = 1 … h                            (4.1)   (T,d)
+ *     Y  = [ Y₁ | … | Yₕ ] Wo + bo                                                 (4.2)   (T,D)
+ *
+ * It costs no more than one head of width D, since each product is h times narrower. (4.2) mixes what the heads have
+ * found.
+ *
+ * Here is (4.1) in the open. Two loops, over sequences and over heads; every line is an op that you know. Dropout is on
+ * the weights: from time to time a row may not look where it would like to.                                                */
 static Var *attention_visible(Var *Q, Var *K, Var *V, int heads, Seen seen, double dropout, Rng *rng)
 {
     int B = seen.B, T = Q->value.rows / B, S = K->value.rows / B, d = Q->value.cols / heads;
@@ -53,41 +201,17 @@ static Var *attention_visible(Var *Q, Var *K, Var *V, int heads, Seen seen, doub
         Var *Qb = v_rows(Q, b * T, T), *Kb = v_rows(K, b * S, S), *Vb = v_rows(V, b * S, S);
         for (int h = 0; h < heads; h++) {
             Var *q = v_cols(Qb, h * d, d), *k = v_cols(Kb, h * d, d), *v = v_cols(Vb, h * d, d);
-            Var *E = v_matmul_nt(v_scale(q, 1 / sqrt(d)), k);
-            Var *P = v_softmax(E, &mask);
-            head[h] = v_matmul(v_dropout(P, dropout, rng), v);
+            Var *E = v_matmul_nt(v_scale(q, 1 / sqrt(d)), k);                                                        /* (2.2) */
+            Var *P = v_softmax(E, &mask);                                                                            /* (2.3) */
+            head[h] = v_matmul(v_dropout(P, dropout, rng), v);                                                       /* (4.1) */
         }
         sequence[b] = v_hcat(head, heads);
     }
     return v_vcat(sequence, B);
 }
 
-/* ---- the scale ---- */
-static void show_scale(const Config *o)
-{
-    enum { PLACES = 32, DRAWS = 500 };
-    printf("scale     d      largest weight of %d, without and with 1/√d     slope left, without and with\n", PLACES);
-    for (int d = 4; d <= 1024 && !interrupted(); d *= 4) {
-        double largest[2] = { 0 }, slope[2] = { 0 };
-        Rng rng = rng_new((uint64_t)o->seed, 5);
-        for (int draw = 0; draw < DRAWS; draw++) {
-            tape_reset();
-            Matrix q = tape_matrix(1, d), K = tape_matrix(PLACES, d), e = tape_matrix(1, PLACES), p = tape_matrix(1, PLACES);
-            for (int j = 0; j < d; j++) q.at[j] = rng_normal(&rng);
-            for (int j = 0; j < PLACES * d; j++) K.at[j] = rng_normal(&rng);
-            matmul_nt(e, q, K, SET);
-            for (int scaled = 0; scaled < 2; scaled++) {
-                for (int s = 0; s < PLACES && scaled; s++) e.at[s] /= real_sqrt((real)d);
-                mat_softmax(p, e, NULL);
-                double top = 0, sum = 0;
-                for (int s = 0; s < PLACES; s++) top = fmax(top, (double)p.at[s]), sum += (double)(p.at[s] * (1 - p.at[s]));
-                largest[scaled] += top / DRAWS, slope[scaled] += sum / DRAWS;
-            }
-        }
-        printf("       %4d   %20.3f %8.3f   %30.3f %8.3f\n", d, largest[0], largest[1], slope[0], slope[1]);
-    }
-}
-
+/* The keys and values of (2.1) belong together, with the mask that says who may see them; so they travel together. The
+ * queries come from whoever asks.                                                                                          */
 Var *linear(const Linear *l, Var *x) { return v_linear(x, l->W, l->b); }
 
 Places places_of(const Attention *a, Var *x, Seen seen)
@@ -98,14 +222,21 @@ Places places_of(const Attention *a, Var *x, Seen seen)
 static Var *attend(const Pass *pass, const Attention *a, Var *x, Places p, Var **looked)
 {
     const Plan *plan = &pass->m->plan;
-    Var *q = linear(&a->q, x);
+    Var *q = linear(&a->q, x);                                                                                       /* (2.1) */
     Var *y = plan->fused ? v_attention(q, p.k, p.v, plan->heads, p.seen, plan->dropout, pass->rng)
                          : attention_visible(q, p.k, p.v, plan->heads, p.seen, plan->dropout, pass->rng);
     *looked = y;
-    return linear(&a->out, y);
+    return linear(&a->out, y);                                                                                       /* (4.2) */
 }
 
-/* Attention alone, both ways: values and gradients of the same random rows, compared bit by bit. */
+/* ### The same, fused
+ *
+ * For 16 sequences and 4 heads that loop makes 64 rounds of small ops a block, and each writes its matrix to memory and
+ * reads it back. v_attention (common/attention.h) takes one head of one sequence through all of (4.1) while its numbers
+ * are in cache, and does not compute most of what the causal mask hides. It takes every sum in the same order, so this
+ * time the two agree not to rounding but to the last bit, forward and back, dropout included. show_fused compares them on
+ * random rows in every run of the series task, tests/test_attention.c in many more cases, and `--fused 0` trains with the
+ * visible one: the same curve.csv, byte for byte, in about twice the time.                                                 */
 static void show_fused(const Config *o)
 {
     enum { B = 4, T = 50, S = 60 };
@@ -137,8 +268,8 @@ static void show_fused(const Config *o)
     for (size_t i = 0; i < mat_size(y[0]); i++) same = same && y[0].at[i] == y[1].at[i];
     for (int j = 0; j < 3; j++)
         for (size_t i = 0; i < mat_size(x[j]); i++) same = same && grad[0][j].at[i] == grad[1][j].at[i];
-    printf("fused     values and gradients are %s; %.2f ms visible, %.2f fused\n", same ? "the same, to the last bit" : "not the same",
-           milliseconds[0], milliseconds[1]);
+    printf("fused     values and gradients are %s; %.2f ms visible, %.2f fused\n",
+           same ? "the same, to the last bit" : "not the same", milliseconds[0], milliseconds[1]);
     for (int j = 0; j < 3; j++) mat_free(&x[j]), mat_free(&grad[0][j]), mat_free(&grad[1][j]);
     mat_free(&y[0]), mat_free(&y[1]);
 }
@@ -150,7 +281,32 @@ void show_basics(const Config *o)
     show_fused(o);
 }
 
-/* ---- positions ---- */
+/* ## 5. Where
+ *
+ * Attention knows no order (section 1), so each row is told its place: a row P[t], different for each t, is added to what
+ * the symbol says. E is a table with a row for every symbol, the embedding of chapter 05:
+ *
+ *     xₜ = √D E[idₜ] + P[t]                                                        (5.1)
+ *
+ * P may be *learned*: one more table, of as many places as will ever be needed. Or it may be fixed waves (*sinusoidal*
+ * positions), a pair of columns for each frequency:
+ *
+ *     P[t, 2i] = sin(t ωᵢ)      P[t, 2i+1] = cos(t ωᵢ)      ωᵢ = 10000^(-2i/D)      (5.2)
+ *
+ * Read it as the hands of D/2 clocks: the first goes round in 6 steps, the last in some 60,000 (less for small D). Why
+ * clocks? Because moving on by k places turns each hand by a fixed angle:
+ *
+ *     [ sin (t+k)ω ]   [  cos kω   sin kω ] [ sin tω ]
+ *     [ cos (t+k)ω ] = [ -sin kω   cos kω ] [ cos tω ]                             (5.3)
+ *
+ * the same matrix for all t. So Wq can learn "five places on" once, and it holds everywhere. waves_new uses (5.3) with k
+ * = 1 to fill the table, each row from the one before. (It also takes no sin and cos from the C library, whose last bits
+ * differ between machines. The two that it needs, of an angle of at most 1, come from their series.)
+ *
+ * A trap is hidden in (5.1). How large should E be beside P at the start? Here √D E has numbers of size 0.1 (`--spread`),
+ * a wave's are 0.7. With spread 1, which is what an embedding of N(0,1) amounts to, every row is first of all *what* it
+ * is and only then *where*, and a query for a place is drowned in noise. Section 16 shows a network that then learns
+ * nothing for 1,500 steps.                                                                                                 */
 static void wave(double angle, double *sine, double *cosine)
 {
     double term = 1;
@@ -171,7 +327,7 @@ static Matrix waves_new(int most, int D)
         for (int p = 0; p < most; p++) {
             mat_row(P, p)[i] = (real)s;
             if (i + 1 < D) mat_row(P, p)[i + 1] = (real)c;
-            double turned = s * cosine + c * sine;
+            double turned = s * cosine + c * sine;                                                                   /* (5.3) */
             c = c * cosine - s * sine;
             s = turned;
         }
@@ -184,11 +340,36 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
     int n = B * T, *place = tape_room((size_t)n * sizeof *place);
     for (int i = 0; i < n; i++) place[i] = first + i % T;
     Var *positions = m->P ? m->P : v_const(m->waves);
-    Var *x = v_scale(v_lookup(E, ids, n), sqrt(m->plan.width));
+    Var *x = v_scale(v_lookup(E, ids, n), sqrt(m->plan.width));                                                      /* (5.1) */
     return v_dropout(v_add(x, v_lookup(positions, place, n)), m->plan.dropout, rng);
 }
 
-/* ---- blocks ---- */
+/* ## 6. A block
+ *
+ * Attention only mixes rows that are there. To compute something new, each row then goes alone through two layers:
+ *
+ *     ffn(x) = max(x W₁ + b₁, 0) W₂ + b₂                                           (6.1)   W₁ (D,F), W₂ (F,D)
+ *
+ * Blocks of these two, one on the other, would be as deep as chapter 02's recurrence was long, and their gradients as
+ * weak. The cure is chapter 03's. A cell's c went from step to step by a *sum*, and a row goes from block to block by
+ * one:
+ *
+ *     x ← x + attention(x)        x ← x + ffn(x)                                   (6.2)   residual connections
+ *
+ * What is added twelve times may grow, and a softmax does not like large numbers. *Layer normalization* (Ba et al. 2016)
+ * gives each row mean 0 and variance 1, and then a stretch and a shift that are learned:
+ *
+ *     norm(x) = g ⊙ (x - mean x) / √(var x + ε) + b                                (6.3)   mean and var over the row's D numbers
+ *
+ * Where does it stand? Two answers, an option (`--norm`):
+ *
+ *     post    x ← norm(x + f(x))           Vaswani et al. 2017                      (6.4)
+ *     pre     x ← x + f(norm(x)), and one norm after the last block                 (6.5)
+ *
+ * With (6.5) a path of sums alone leads from the last block to the first, and the gradient comes back on it unharmed.
+ * With (6.4) a norm lies across that path in every block. Section 11 measures what that does to the first hundred steps.
+ *
+ * enter and leave are what stands before f and behind it, so that a block reads as (6.2).                                  */
 static Var *enter(const Model *m, const Norm *norm, Var *x) { return m->plan.pre ? v_layer_norm(x, norm->g, norm->b) : x; }
 
 static Var *leave(const Pass *pass, const Norm *norm, Var *x, Var *y)
@@ -197,6 +378,21 @@ static Var *leave(const Pass *pass, const Norm *norm, Var *x, Var *y)
     return pass->m->plan.pre ? sum : v_layer_norm(sum, norm->g, norm->b);
 }
 
+/* ## 7. Stacks, and what need not be computed twice
+ *
+ * A *stack* is blocks in a row. With the mask that lets all be seen it is an encoder; with the triangle, a decoder; and
+ * if its blocks have a second attention between the first and (6.1), whose keys and values are an encoder's rows, it is
+ * the decoder of an encoder-decoder. block_run is all three.
+ *
+ * When a decoder writes, it makes one symbol at a time. Running the stack over the whole text for each would do
+ * everything again that was done before: under the triangle an earlier row cannot see the new symbol, so nothing about it
+ * has changed, not its last bit. What the new row needs of the others are their keys and values. So these are kept, for
+ * each block: the *key-value cache*. A step appends its own, and asks alone. The mask's last row is what is left of the
+ * triangle, and all n + 1 places that are filled may be seen: it has become a padding mask, with the empty rest of the
+ * cache for padding.
+ *
+ * The sums are taken in the same order in both ways, and what is hidden adds exact zeros. So a text that is written with
+ * a cache is the text that would be written without, to the last bit (tests/test_chapter08.c).                             */
 static Places cache_add(Cache *c, int layer, Places p)
 {
     int *lengths = tape_room((size_t)c->B * sizeof *lengths);
@@ -215,7 +411,7 @@ static Var *block_run(Pass *pass, int layer, Var *x)
     Var *in = enter(m, &block->norm[0], x);
     Places self = places_of(&block->self, in, pass->seen);
     if (pass->cache) self = cache_add(pass->cache, layer, self);
-    x = leave(pass, &block->norm[0], x, attend(pass, &block->self, in, self, &pass->looked[layer]));
+    x = leave(pass, &block->norm[0], x, attend(pass, &block->self, in, self, &pass->looked[layer]));                 /* (6.2) */
     if (pass->stack->crosses) {
         in = enter(m, &block->norm[1], x);
         x = leave(pass, &block->norm[1], x, attend(pass, &block->cross, in, pass->memory[layer], &pass->crossed[layer]));
@@ -223,7 +419,7 @@ static Var *block_run(Pass *pass, int layer, Var *x)
     in = enter(m, &block->norm[2], x);
     Var *wide = m->plan.fused ? v_linear_relu(in, block->wide.W, block->wide.b, m->plan.dropout, pass->rng)
                               : v_dropout(v_relu(linear(&block->wide, in)), m->plan.dropout, pass->rng);
-    return leave(pass, &block->norm[2], x, linear(&block->narrow, wide));
+    return leave(pass, &block->norm[2], x, linear(&block->narrow, wide));                                            /* (6.1) */
 }
 
 Var *stack_run(Pass *pass, Var *x)
@@ -248,7 +444,10 @@ void cache_free(Cache *c)
     for (int l = 0; l < MOST_BLOCKS; l++) mat_free(&c->k[l]), mat_free(&c->v[l]);
 }
 
-/* ---- parameters ---- */
+/* ### The parameters
+ *
+ * Weights begin uniform in ±√(6/(in + out)) (Glorot and Bengio 2010), biases at 0, the norms as if they were not there.
+ * Names such as "decoder.2.cross.q.W" go to the checkpoints.                                                               */
 static Linear linear_new(Params *p, const char *where, const char *name, int in, int out)
 {
     char full[NAME_ROOM];
@@ -323,8 +522,9 @@ void model_free(Model *m)
 
 Plan plan_of(const Config *o)
 {
-    return (Plan){ .width = o->width, .heads = o->heads, .blocks = o->blocks, .feed = o->feed, .dropout = o->dropout, .spread = o->spread,
-                   .pre = strcmp(o->norm, "pre") == 0, .learned = strcmp(o->positions, "learned") == 0, .fused = o->fused };
+    return (Plan){ .width = o->width, .heads = o->heads, .blocks = o->blocks, .feed = o->feed, .dropout = o->dropout,
+                   .spread = o->spread, .pre = strcmp(o->norm, "pre") == 0, .learned = strcmp(o->positions, "learned") == 0,
+                   .fused = o->fused };
 }
 
 void plan_set(Checkpoint *c, const Model *m)
@@ -363,11 +563,15 @@ void model_load(Model *m, const Checkpoint *c, int source, int target, int said)
     checkpoint_get_params(c, &m->params);
 }
 
-/* ---- the run ---- */
+/* ## The run
+ *
+ * Four tasks, and three presets for each. `build/08_transformer_mask --task gpt --help` lists those of one.
+ *
+ * That is the network. It has not learned anything yet. Go on in encoder_decoder.c.                                        */
 static const Option options[] = {
     OPTIONS_FOR_ALL(Config),
     { "task", OPTION_CHOICE, offsetof(Config, task), 0, 0, "series, words, gpt or bert: what to learn" },
-    { "corpus", OPTION_TEXT, offsetof(Config, corpus), 0, 0, "gpt, bert: UTF-8 text to read; else $QUIJOTE, data/quijote.txt, the pastiche" },
+    { "corpus", OPTION_TEXT, offsetof(Config, corpus), 0, 0, "gpt, bert: a text; else $QUIJOTE, data/quijote.txt, the pastiche" },
     { "direction", OPTION_CHOICE, offsetof(Config, direction), 0, 0, "to_digits, to_words or both: of the words" },
     { "width", OPTION_INT, offsetof(Config, width), 2, 4096, "width of a row, D; a multiple of --heads" },
     { "heads", OPTION_INT, offsetof(Config, heads), 1, 64, "heads" },
@@ -377,7 +581,7 @@ static const Option options[] = {
     { "positions", OPTION_CHOICE, offsetof(Config, positions), 0, 0, "sinusoidal or learned" },
     { "dropout", OPTION_REAL, offsetof(Config, dropout), 0, 0.99, "probability of dropping a number" },
     { "spread", OPTION_REAL, offsetof(Config, spread), 1e-6, 100, "size of an embedding's numbers in the beginning" },
-    { "told", OPTION_REAL, offsetof(Config, told), 0.001, 1, "series, words: share of batches whose decoder is told the truth, not nothing" },
+    { "told", OPTION_REAL, offsetof(Config, told), 0.001, 1, "series, words: share of batches that are told the truth" },
     { "told-end", OPTION_REAL, offsetof(Config, told_end), 0.001, 1, "… at the end of training" },
     { "gap", OPTION_REAL, offsetof(Config, gap), 0.01, 0.9, "bert: share of the symbols that are hidden" },
     { "fused", OPTION_INT, offsetof(Config, fused), 0, 1, "1: train with common/attention.h, 0: with section 4's ops" },
@@ -389,38 +593,42 @@ static const Option options[] = {
     { "clip", OPTION_REAL, offsetof(Config, clip), 1e-9, 1e9, "longest gradient" },
     { "test", OPTION_INT, offsetof(Config, test), 1, 10000, "held-out pairs, or gaps, to test with" },
     { "reports", OPTION_INT, offsetof(Config, reports), 1, 1e6, "rows in the curve" },
-    { "warmup-steps", OPTION_INT, offsetof(Config, warmup_steps), 0, 1e6, "series: steps for each run of the detour on warm-up; 0: leave it out" },
-    { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "words, gpt, bert: a saved network: do not train, only answer --prompt" },
-    { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "gpt: a beginning; with --load, words: a number; bert: a text with _ for gaps" },
+    { "warmup-steps", OPTION_INT, offsetof(Config, warmup_steps), 0, 1e6, "series: steps of each run of section 11; 0: none" },
+    { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "words, gpt, bert: a saved network: do not train, answer --prompt" },
+    { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "gpt: a beginning; words: a number; bert: a text with _" },
     { "length", OPTION_INT, offsetof(Config, length), 1, 1e6, "gpt: symbols to write after the prompt" },
-    { "temperature", OPTION_REAL, offsetof(Config, temperature), 0, 100, "gpt: 0: always the likeliest symbol; 1: as the model says" },
+    { "temperature", OPTION_REAL, offsetof(Config, temperature), 0, 100, "gpt: 0: the likeliest symbol; 1: as the model says" },
 };
 
+#define OUT    "out/08_transformer_mask/"
 #define SAME   .seed = 1, .direction = "both", .fused = 1, .temperature = 0.7, .spread = 0.1, .gap = 0.3, .norm = "pre", \
                .positions = "sinusoidal"
-#define SERIES SAME, .task = "series", .out = "out/08_transformer_mask/series", .width = 32, .heads = 2, .blocks = 3, .feed = 256, \
-               .batch = 8, .clip = 0.5, .told = 0.1, .told_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
-#define WORDS  SAME, .task = "words", .out = "out/08_transformer_mask/words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, \
-               .prompt = "", .window = 96, .length = 1
+#define SERIES SAME, .task = "series", .out = OUT "series", .width = 32, .heads = 2, .blocks = 3, .feed = 256, .batch = 8, \
+               .clip = 0.5, .told = 0.1, .told_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
+#define WORDS  SAME, .task = "words", .out = OUT "words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, .prompt = "", \
+               .window = 96, .length = 1
 #define TEXT   SAME, .batch = 16, .clip = 1, .told = 1, .told_end = 1, .heads = 4
-#define GPT    TEXT, .task = "gpt", .out = "out/08_transformer_mask/gpt", .prompt = "— ¿Qué ", .test = 1000
-#define BERT   TEXT, .task = "bert", .out = "out/08_transformer_mask/bert", .prompt = "", .length = 1
+#define GPT    TEXT, .task = "gpt", .out = OUT "gpt", .prompt = "— ¿Qué ", .test = 1000
+#define BERT   TEXT, .task = "bert", .out = OUT "bert", .prompt = "", .length = 1
 #define TINY   .steps = 20, .warmup = 5, .reports = 2, .width = 16, .blocks = 1, .feed = 32, .lr = 0.003
 
 static const Config presets[4][PRESETS] = {
     { { SERIES, .steps = 40, .warmup = 10, .reports = 2, .lr = 0.004, .dropout = 0.1, .warmup_steps = 8 },
-      { SERIES, .steps = 9000, .warmup = 200, .reports = 5, .lr = 0.004, .dropout = 0.02, .warmup_steps = 100 },
+      { SERIES, .steps = 9500, .warmup = 200, .reports = 5, .lr = 0.003, .warmup_steps = 100 },
       { SERIES, .steps = 30000, .warmup = 200, .reports = 30, .lr = 0.001, .dropout = 0.1, .warmup_steps = 300 } },
     { { WORDS, TINY, .heads = 2, .test = 100 },
-      { WORDS, .steps = 900, .warmup = 100, .reports = 5, .width = 64, .heads = 4, .blocks = 2, .feed = 128, .lr = 0.003, .test = 1000 },
+      { WORDS, .steps = 900, .warmup = 100, .reports = 5, .width = 64, .heads = 4, .blocks = 2, .feed = 128, .lr = 0.003,
+        .test = 1000 },
       { WORDS, .steps = 10000, .warmup = 400, .reports = 40, .width = 64, .heads = 4, .blocks = 3, .feed = 256, .lr = 0.002,
         .test = 2000, .dropout = 0.1 } },
     { { GPT, TINY, .window = 32, .length = 60 },
-      { GPT, .steps = 1100, .warmup = 100, .reports = 11, .width = 96, .blocks = 3, .feed = 384, .lr = 0.003, .window = 128, .length = 400 },
+      { GPT, .steps = 1100, .warmup = 100, .reports = 11, .width = 96, .blocks = 3, .feed = 384, .lr = 0.003, .window = 128,
+        .length = 400 },
       { GPT, .steps = 20000, .warmup = 400, .reports = 40, .width = 128, .blocks = 4, .feed = 512, .lr = 0.002, .window = 128,
         .length = 400, .dropout = 0.1 } },
     { { BERT, TINY, .window = 32, .test = 100 },
-      { BERT, .steps = 1500, .warmup = 100, .reports = 10, .width = 64, .blocks = 2, .feed = 256, .lr = 0.003, .window = 128, .test = 1000 },
+      { BERT, .steps = 1500, .warmup = 100, .reports = 10, .width = 64, .blocks = 2, .feed = 256, .lr = 0.003, .window = 128,
+        .test = 1000 },
       { BERT, .steps = 20000, .warmup = 400, .reports = 40, .width = 128, .blocks = 4, .feed = 512, .lr = 0.002, .window = 128,
         .test = 2000 } },
 };
