@@ -227,7 +227,7 @@ static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, 
     Model m;
     plan.pre = pre;
     model_new(&m, &plan, (uint64_t)o->seed);
-    Optim adam = optim_adam(&m.params, o->lr, 0);
+    Optim adam = optim_adam(&m.params, o->warmup_lr, 0);
     Rng draws = rng_new((uint64_t)o->seed, 1), drop = rng_new((uint64_t)o->seed, 2);
     Pair *pair = allocate((size_t)o->batch, sizeof *pair);
     int every = o->warmup_steps < 25 ? 1 : o->warmup_steps / 25;
@@ -241,7 +241,7 @@ static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, 
         params_zero_grad(&m.params);
         tape_backward(loss);
         params_clip_grad(&m.params, o->clip);
-        adam.lr = o->lr * (step < warmup ? (double)step / warmup : 1);
+        adam.lr = o->warmup_lr * (step < warmup ? (double)step / warmup : 1);
         optim_step(&adam, &m.params);
         total += (double)loss->value.at[0];
         if (step % every) continue;
@@ -258,7 +258,7 @@ static void show_warmup(const Config *o, const Task *task)
 {
     Output *out = output_open(o->out, "warmup.csv");
     fputs("norm,warmup,step,loss\n", output_file(out));
-    printf("warm-up   %d steps each\n", o->warmup_steps);
+    printf("warm-up   %d steps each, learning rate %g\n", o->warmup_steps, o->warmup_lr);
     for (int i = 0; i < 4 && !interrupted(); i++) warmup_run(o, task, i < 2, i % 2 ? o->warmup_steps / 3 : 0, output_file(out));
     output_close(out);
 }

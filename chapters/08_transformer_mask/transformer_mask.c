@@ -594,6 +594,7 @@ static const Option options[] = {
     { "test", OPTION_INT, offsetof(Config, test), 1, 10000, "held-out pairs, or gaps, to test with" },
     { "reports", OPTION_INT, offsetof(Config, reports), 1, 1e6, "rows in the curve" },
     { "warmup-steps", OPTION_INT, offsetof(Config, warmup_steps), 0, 1e6, "series: steps of each run of section 11; 0: none" },
+    { "warmup-lr", OPTION_REAL, offsetof(Config, warmup_lr), 1e-9, 10, "series: their learning rate" },
     { "load", OPTION_TEXT, offsetof(Config, load), 0, 0, "words, gpt, bert: a saved network: do not train, answer --prompt" },
     { "prompt", OPTION_TEXT, offsetof(Config, prompt), 0, 0, "gpt: a beginning; words: a number; bert: a text with _" },
     { "length", OPTION_INT, offsetof(Config, length), 1, 1e6, "gpt: symbols to write after the prompt" },
@@ -602,7 +603,7 @@ static const Option options[] = {
 
 #define OUT    "out/08_transformer_mask/"
 #define SAME   .seed = 1, .direction = "both", .fused = 1, .temperature = 0.7, .spread = 0.1, .gap = 0.3, .norm = "pre", \
-               .positions = "sinusoidal"
+               .positions = "sinusoidal", .warmup_lr = 0.008
 #define SERIES SAME, .task = "series", .out = OUT "series", .width = 32, .heads = 2, .blocks = 3, .feed = 256, .batch = 8, \
                .clip = 0.5, .told = 0.1, .told_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
 #define WORDS  SAME, .task = "words", .out = OUT "words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, .prompt = "", \
@@ -614,7 +615,7 @@ static const Option options[] = {
 
 static const Config presets[4][PRESETS] = {
     { { SERIES, .steps = 40, .warmup = 10, .reports = 2, .lr = 0.004, .dropout = 0.1, .warmup_steps = 8 },
-      { SERIES, .steps = 9500, .warmup = 200, .reports = 5, .lr = 0.003, .warmup_steps = 100 },
+      { SERIES, .steps = 9500, .warmup = 200, .reports = 5, .lr = 0.003, .warmup_steps = 150 },
       { SERIES, .steps = 30000, .warmup = 200, .reports = 30, .lr = 0.001, .dropout = 0.1, .warmup_steps = 300 } },
     { { WORDS, TINY, .heads = 2, .test = 100 },
       { WORDS, .steps = 900, .warmup = 100, .reports = 5, .width = 64, .heads = 4, .blocks = 2, .feed = 128, .lr = 0.003,
