@@ -305,8 +305,7 @@ void show_basics(const Config *o)
  *
  * A trap is hidden in (5.1). How large should E be beside P at the start? Here √D E has numbers of size 0.1 (`--spread`),
  * a wave's are 0.7. With spread 1, which is what an embedding of N(0,1) amounts to, every row is first of all *what* it
- * is and only then *where*, and a query for a place is drowned in noise. Section 16 shows a network that then learns
- * nothing for 1,500 steps.                                                                                                 */
+ * is and only then *where*, and a query for a place is drowned in noise. Section 16 measures what that costs.              */
 static void wave(double angle, double *sine, double *cosine)
 {
     double term = 1;
