@@ -1,6 +1,7 @@
-/* What ops.h promises beside gradients (test_gradients.c): v_linear is the two ops that it replaces, v_layer_norm's rows have
- * mean 0 and variance 1, v_dropout draws the same numbers however many threads there are, a first gradient is written and not
- * added to what the memory held, and a shape that does not fit names the op, the shapes and the line of the caller.         */
+/* What ops.h promises beside gradients (test_gradients.c): v_linear is the two ops that it replaces, v_linear_relu the three,
+ * v_layer_norm's rows have mean 0 and variance 1, v_dropout draws the same numbers however many threads there are, a first
+ * gradient is written and not added to what the memory held, and a shape that does not fit names the op, the shapes and the line
+ * of the caller.                                                                                                            */
 #include "unit.h"
 #include "workbook.h"
 
@@ -67,6 +68,47 @@ static void test_linear(void)
         EXPECT_SAME_BYTES(got->at + results, want->at + results, (want->n - (size_t)results) * sizeof(real),
                           "gradients of (%d,%d)(%d,%d)", m, k, k, n);
     }
+}
+
+/* ---- linear, relu and dropout in one ---------------------------------------------------------------------------------- */
+
+static uint64_t run_linear_relu(Numbers *to, bool fused, int m, int k, int n, double p)
+{
+    Rng rng = rng_new(5, 4);
+    Var *X = v_leaf(noise(m, k, 1)), *W = v_leaf(noise(k, n, 2)), *b = v_leaf(noise(1, n, 3));
+    to->n = 0;
+    Var *Y = fused ? v_linear_relu(X, W, b, p, &rng) : v_dropout(v_relu(v_linear(X, W, b)), p, &rng);
+    note(to, Y->value);
+    back_from(Y, to);
+    note(to, X->grad), note(to, W->grad), note(to, b->grad);
+    tape_reset();
+    return rng.state;
+}
+
+/* Values, gradients and the generator; without a tape nothing is dropped. */
+static void test_linear_relu(void)
+{
+    static const int shapes[][3] = { { 1, 1, 1 }, { 2, 3, 4 }, { 7, 17, 65 }, { 70, 130, 33 }, { 300, 40, 100 } };
+    static const double dropout[] = { 0, 0.3, 0.9 };
+    for (int i = 0; i < 15; i++) {
+        const int *s = shapes[i / 3];
+        double p = dropout[i % 3];
+        uint64_t before = rng_new(5, 4).state, after = run_linear_relu(want, false, s[0], s[1], s[2], p);
+        EXPECT(run_linear_relu(got, true, s[0], s[1], s[2], p) == after, "(%d,%d,%d), p %g: the generator", s[0], s[1], s[2], p);
+        EXPECT((after != before) == (p > 0), "p %g: numbers are drawn", p);
+        EXPECT(got->n == want->n, "%zu numbers and %zu", got->n, want->n);
+        EXPECT_SAME_BYTES(got->at, want->at, want->n * sizeof(real), "(%d,%d,%d), p %g", s[0], s[1], s[2], p);
+        EXPECT(i < 3 || largest(want) > 0, "(%d,%d,%d): all is zero", s[0], s[1], s[2]);
+    }
+    Rng rng = rng_new(5, 4), kept = rng;
+    bool recording = tape_record(false);
+    Var *X = v_const(noise(9, 20, 1)), *W = v_const(noise(20, 30, 2)), *b = v_const(noise(1, 30, 3));
+    Var *Y = v_linear_relu(X, W, b, 0.5, &rng), *same = v_relu(v_linear(X, W, b));
+    EXPECT_SAME_BYTES(Y->value.at, same->value.at, mat_size(Y->value) * sizeof(real), "without a tape");
+    EXPECT(rng.state == kept.state, "without a tape nothing is drawn");
+    EXPECT(v_linear_relu(X, W, b, 0.5, NULL)->value.rows == 9, "nor asked for");
+    tape_record(recording);
+    tape_reset();
 }
 
 /* ---- layer_norm ------------------------------------------------------------------------------------------------------ */
@@ -256,6 +298,7 @@ int main(void)
 {
     got = allocate(1, sizeof *got), want = allocate(1, sizeof *want);
     RUN(test_linear);
+    RUN(test_linear_relu);
     RUN(test_layer_norm_rows);
     RUN(test_layer_norm_of_equal_numbers);
     RUN(test_threads);
