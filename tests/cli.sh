@@ -3,7 +3,8 @@
 # curve.csv. Bad input must give one line on stderr that names it, exit status 2, and leave earlier results as they are.
 #
 # The options are read from --help, and their ranges from the messages about a value that is no number. A chapter comes in by
-# the list at the end, a line in `run`, and one in `told` if it writes samples. ONLY=04_gru tests that one.
+# the list at the end, a line in `run`, and one in `told` if it writes samples. ONLY=04_gru tests that one. Chapter 08 comes in
+# once for each task, as 08_transformer_mask:gpt.
 
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -47,6 +48,8 @@ run() {
         --leak 2 --depth 1 "$@" ;;
     06*) "$program" --preset quick --copy-steps 2 --forcing-steps 2 --steps 2 --reports 1 --hidden 4 --embedding 4 --batch 4 --test 9 "$@" ;;
     07*) "$program" --preset quick --copy-steps 2 --steps 2 --reports 1 --hidden 4 --embedding 4 --batch 4 --test 9 "$@" ;;
+    08*) "$program" --task "${chapter#*:}" --preset quick --steps 3 --reports 1 --width 4 --heads 2 --feed 4 --batch 2 --window 8 \
+        --test 9 --length 5 --warmup-steps 2 "$@" ;;
     esac
 }
 
@@ -54,7 +57,7 @@ run() {
 told() {
     case $chapter in
     01* | 03*) sed -n 's/^sampled *//p' "$1/samples.txt" ;;
-    04*) cat "$1/samples.txt" ;;
+    04* | 08*) cat "$1/samples.txt" ;;
     *)   awk '/^--- / { other = !/drawn as told/; next } !other' "$1/samples.txt" ;;
     esac >"$1/told"
 }
@@ -100,13 +103,21 @@ options() {
     "$program" --help | sed -nE -e 's/^  --([a-z0-9-]+) (N|X|TEXT) .*/\1 \2/p' -e t -e 's/^  --([a-z0-9-]+) .*/\1 FLAG/p'
 }
 
-has() { grep -q "^$1 " list; }                                  # whether the chapter has this option
+# whether the chapter has this option, and the task reads it
+has() {
+    case $chapter:$1 in
+    08*:series:corpus | 08*:words:corpus | 08*:series:load | 08*:words:prompt | 08*:series:prompt) return 1 ;;
+    08*:gpt:temperature) ;;
+    08*:temperature | 08*:series:window | 08*:words:window) return 1 ;;
+    esac
+    grep -q "^$1 " list
+}
 
 help_test() {
     "$program" --help >help 2>err
     expect "--help exits 0" test $? -eq 0
     expect "--help is silent on stderr" test ! -s err
-    in_source=$(sed -n 's/.*{ "\([a-z0-9-]*\)", OPTION_.*/\1/p' "$root/chapters/$chapter"/*.c)
+    in_source=$(sed -n 's/.*{ "\([a-z0-9-]*\)", OPTION_.*/\1/p' "$root/chapters/${chapter%:*}"/*.c)
     for option in preset help seed threads out $in_source; do
         expect "--help names --$option" grep -q "^  --$option " help
     done
@@ -238,10 +249,10 @@ small_corpus() {
 prompt_test() {
     has prompt && has corpus || return
     small_corpus >small.txt
-    run --corpus small.txt --prompt 'la ' --out small >log 2>err
+    run --corpus small.txt --prompt "la $gap" --out small >log 2>err
     expect "a small corpus is enough: $(cat err)" test $? -eq 0
-    refuse k k --corpus small.txt --prompt 'la k'
-    refuse --prompt --prompt --prompt "$(printf 'a\361o')"
+    refuse k k --corpus small.txt --prompt "la k$gap"
+    refuse --prompt --prompt --prompt "$(printf 'a\361o%s' $gap)"
 }
 
 model_test() {
@@ -253,9 +264,9 @@ model_test() {
     dd if="$model" of=cut bs=1 count=$(($(wc -c <"$model") - 3)) 2>/dev/null
     dd if="$model" of=cut_header bs=1 count=100 2>/dev/null
     "$bin/test_checkpoint" write "$tmp/other"
-    for file in missing folder empty garbage cut cut_header other; do refuse "$file" "$file" --load "$file"; done
-    refuse '☃' --prompt --load "$model" --prompt 'a☃'
-    refuse '☃' --prompt --prompt 'a☃'
+    for file in missing folder empty garbage cut cut_header other; do refuse "$file" "$file" --load "$file" $ask; done
+    refuse '☃' --prompt --load "$model" --prompt "a☃$gap"
+    refuse '☃' --prompt --prompt "a☃$gap"
     has save || return
 
     run --out one --save saved --seed 9 --length 60 >log 2>err
@@ -371,6 +382,7 @@ interrupt_test() {
         case $chapter in
         05*)       set -- --epochs 1000000 --steps 1000000000 ;;
         06* | 07*) set -- --part numbers --steps 10000000 ;;
+        08*)       set -- --steps 10000000 ;;
         *)         set -- --epochs 1000000 ;;
         esac
         interrupt $ms "$@"
@@ -382,17 +394,20 @@ interrupt_test() {
             fail "Ctrl-C after $ms ms: no curve.csv"
         fi
     done
-    if has score || has forcing; then
+    if has score || has forcing || [ "${chapter#*:}" = words ]; then
         run --load stopped/to_digits.safetensors --prompt dos >log 2>err
         expect "the network of a run that was stopped answers: $(cat err)" test $? -eq 0 -a ! -s err
     fi
     has window && has load || return
     case $MODE in debug) wide=64 ;; *) wide=512 ;; esac
-    interrupt 0 --steps 1000000 --hidden $wide --batch 1 --window 64
+    case $chapter in 08*) wide="--width $wide" ;; *) wide="--hidden $wide" ;; esac
+    # shellcheck disable=SC2086
+    interrupt 0 --steps 1000000 $wide --batch 1 --window 64
     expect "Ctrl-C before the first step: status $status, expected 130" test "$status" -eq 130
     expect "Ctrl-C before the first step: the model is not all zeros" \
         test "$(tail -c 20000 stopped/model.safetensors | tr -d '\000' | wc -c)" -gt 1000
-    run --load stopped/model.safetensors --out two >log 2>err
+    # shellcheck disable=SC2086
+    run --load stopped/model.safetensors --out two $ask >log 2>err
     expect "the model of a run that was stopped loads: $(cat err)" test $? -eq 0
 }
 
@@ -404,6 +419,7 @@ parts_test() {
     04*) parts='variants_seconds.csv.partial:race' ;;
     06*) parts='accuracy.csv.partial:copy-steps branches.csv:steps forcing.csv.partial:forcing-steps' ;;
     07*) parts='kernels.csv:copy-steps' ;;
+    08*:series) parts='warmup.csv.partial:warmup-steps' ;;
     *)   return ;;
     esac
     for part in $parts; do
@@ -478,11 +494,65 @@ kill_test() {
     done
 }
 
+# What goes together with a task of chapter 08, and what does not. The networks of the tasks before this one are in *.network.
+tasks_test() {
+    case $chapter in 08*) ;; *) return ;; esac
+    refuse --width --heads --width 6 --heads 4
+    case $chapter in
+    *:series)
+        refuse --load --load --load x
+        refuse --prompt --load --prompt 1
+        ;;
+    *:words)
+        refuse --prompt --load --prompt dos
+        refuse --prompt --load --load keep/to_digits.safetensors
+        refuse --prompt --prompt --load keep/to_digits.safetensors --prompt "$(small_corpus | head -n 5)"
+        for name in to_digits:dos to_words:2; do
+            run --load keep/${name%:*}.safetensors --prompt "${name#*:}" --out none >log 2>err
+            expect "$name answers: $(cat err)" test $? -eq 0 -a ! -s err
+            expect "$name answers in one line: $(cat log)" grep -q "^${name#*:} → " log
+        done
+        refuse keep/to_digits.safetensors keep/to_digits.safetensors --task gpt --load keep/to_digits.safetensors
+        cp keep/to_digits.safetensors words.network
+        ;;
+    *:gpt)
+        refuse words.network to_digits --load words.network
+        run --load keep/model.safetensors --out loaded --seed 77 >log 2>err
+        expect "--load: $(cat err)" test $? -eq 0 -a ! -s err
+        cp -r keep wrote
+        same_sample "a loaded network writes what it wrote" wrote loaded
+        expect "--load trains nothing" test ! -e loaded/curve.csv
+        run --load keep/model.safetensors --out loaded --prompt "$(small_corpus | head -n 9)" >log 2>err
+        expect "a prompt longer than the window: $(cat err)" test $? -eq 0 -a "$(wc -l <loaded/samples.txt)" -ge 9
+        cp keep/model.safetensors gpt.network
+        ;;
+    *:bert)
+        refuse --prompt --load --load keep/model.safetensors
+        refuse --prompt _ --load keep/model.safetensors --prompt dos
+        refuse --prompt _ --prompt dos
+        refuse --prompt 8 --load keep/model.safetensors --prompt 'uno_dos_t'
+        refuse --prompt 8 --prompt 'uno_dos_t'
+        refuse words.network to_digits --load words.network --prompt a_
+        refuse gpt.network gpt --load gpt.network --prompt a_
+        run --load keep/model.safetensors --out none --prompt 'En _n' >log 2>err
+        expect "--load: $(cat err)" test $? -eq 0 -a ! -s err
+        expect "what was no gap is as it was: $(cat log)" grep -q '^En .n$' log
+        ;;
+    esac
+    expect "a network that answers writes no files" test ! -e none
+    run --norm post --positions learned --fused 0 --dropout 0.2 --out others >log 2>err
+    expect "the other ways: $(cat err)" test $? -eq 0 -a ! -s err
+}
+
 # ---- all of it --------------------------------------------------------------------------------------------------------
 
 test_chapter() {
-    chapter=$1 program=$bin/$1
-    for source in "$root/chapters/$chapter"/*.c; do
+    chapter=$1 program=$bin/${1%:*} gap= ask=
+    case $chapter in
+    *:bert)  gap=_ ask='--prompt a_' ;;
+    *:words) ask='--prompt dos' ;;
+    esac
+    for source in "$root/chapters/${chapter%:*}"/*.c; do
         if [ ! -e "$source" ]; then
             echo "skipped: $chapter: not written yet"
             skipped=$((skipped + 1))
@@ -504,6 +574,7 @@ test_chapter() {
     unwritable_test
     prompt_test
     model_test
+    tasks_test
     results_test
     least_test
     interrupt_test
@@ -515,7 +586,12 @@ test_chapter() {
 
 chapter=
 expect "spawn_int is compiled" "${CC:-cc}" -std=c11 -D_POSIX_C_SOURCE=200809L -o spawn_int "$root/tests/spawn_int.c"
-for name in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_quijote 06_seq2seq 07_attention}; do test_chapter "$name"; done
+for entry in ${ONLY:-01_rnn_scratch 02_bptt_clip 03_lstm 04_gru 05_char_lm_quijote 06_seq2seq 07_attention 08_transformer_mask}; do
+    case $entry in
+    08_transformer_mask) for task in series words gpt bert; do test_chapter "$entry:$task"; done ;;
+    *) test_chapter "$entry" ;;
+    esac
+done
 
 tally="$passed passed, $failed failed"
 [ $skipped -gt 0 ] && tally="$tally, $skipped skipped"
