@@ -13,7 +13,7 @@
 
 /* ## 13. One mask apart
  *
- *     Y = stack(embed(x₁ … x_T), mask)          logitsₜ = Yₜ Wo + bo               (13.1)   (B·T,V)
+ *     Y = stack(embed(x₁ … x_T), mask)          logitsₜ = Yₜ U + c   (13.1)   (B·T,V)
  *
  *     mask          reads                      row t says          and is called
  *     triangle      x₁ … x_T                   xₜ₊₁                GPT      Radford et al. 2018
@@ -215,7 +215,7 @@ static Files files_open(const Config *o)
  * symbol costs one row through the stack, however long the text is, and the looking back over what is in the cache.
  *
  * The network has places for T symbols and no more. When the cache is full, the later half of the text is read again from
- * place 0, and there is room for another half. So it always sees between T/2 and T symbols, and never knows what stood
+ * place 0, and there is room for another half. From then on it sees between T/2 and T symbols, and never knows what stood
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
  * places would all be wrong.)                                                                                              */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
@@ -343,11 +343,10 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
  *
  * That is not what one reads about Transformers. Why? A book is small, and a minute is short. The GRU is built for
  * sequences: that what comes next depends on what just came is in its wiring. This network must first find out that
- * neighbours matter; see its curve stand near the bigrams' 3.3 bits for the first two hundred steps, while the heads find
- * the letter before. What it gains for that is what cannot be seen in a minute on two cores: no step waits for another,
- * so a machine of ten thousand cores can be kept busy; and no state has to hold what may be looked up again, so it goes
- * on learning from more text when the recurrent network is full. Its time comes with both. `--preset reference` gives it
- * more of either.                                                                                                          */
+ * neighbours matter; it takes more than a hundred steps to come down to the bigrams' 3.3 bits. What it gains for that is
+ * what cannot be seen in a minute on two cores: no step waits for another, so a machine of ten thousand cores can be kept
+ * busy; and no state has to hold what may be looked up again, so it goes on learning from more text when the recurrent
+ * network is full. Its time comes with both. `--preset reference` gives it more of either.                                 */
 typedef struct { const char *model; double valid, test; } Result;
 
 static void result_row(FILE *f, Result r)
@@ -419,12 +418,12 @@ void run_gpt(const Config *o)
 
 /* ## 16. BERT, and who fills gaps best
  *
- * The gpt above sees what is left of a gap. This one sees both sides, which must be worth something. The run trains both,
- * with the same sizes, the same steps, and the same start; one argument differs. Then one symbol in the middle of each of
- * 1,000 windows of the test part is taken out, and everybody may guess (gaps.csv). The counters of chapter 05 join in,
- * twice: from the left alone, (2.2) there; and from both sides, which a language model of the left can do, too. Put each
- * symbol v into the gap, and multiply the probabilities of v and of the n-1 symbols behind it, whose contexts now hold v.
- * What fits worst behind shows that v was wrong.
+ * A gpt sees what is left of a gap. A bert sees both sides, which must be worth something. The run trains one of each,
+ * smaller than the gpt of section 15 and with the same sizes, the same steps, and the same start; one argument differs.
+ * Then one symbol in the middle of each of 1,000 windows of the test part is taken out, and everybody may guess
+ * (gaps.csv). The counters of chapter 05 join in, twice: from the left alone, (2.2) there; and from both sides, which a
+ * language model of the left can do, too. Put each symbol v into the gap, and multiply the probabilities of v and of the
+ * n-1 symbols behind it, whose contexts now hold v. What fits worst behind shows that v was wrong.
  *
  *                   left      both
  *     1-gram        16.1      16.1 %
@@ -435,9 +434,10 @@ void run_gpt(const Config *o)
  *     gpt           51.4
  *     bert                    52.4
  *
- * Both sides are worth a lot: to the 5-gram it is the difference between one in two and seven in eight. And BERT, with
- * all of 127 symbols before it, does no better than the gpt that sees half of them. It has learned less in the same
- * steps, for three reasons, and each can be seen. Only 30 % of its rows teach it something. Its start is slower:
+ * Both sides are worth a lot: to the 5-gram it is the difference between one in two and seven in eight. And BERT, which
+ * sees 127 symbols around the gap, is one point ahead of the gpt that sees only the 64 before it: less than 1,000 gaps
+ * can tell apart. It has learned less in the same steps, for two reasons that can be seen and one that may be guessed.
+ * Only 30 % of its rows teach it something. Its start is slower:
  *
  *     step            150     300     450     600     900    1200    1500
  *     gpt           3.369   3.005   2.787   2.653   2.464   2.364   2.324       bits, all symbols, from the left
@@ -447,8 +447,8 @@ void run_gpt(const Config *o)
  * nothing, so everything has to come from the neighbours, and to find them a head must first learn to look one place
  * aside. A gpt has its last letter in its own row, and is at the bigrams' loss (3.323) before BERT has begun. Here
  * (5.1)'s trap can be measured, too: with `--spread 1` BERT stays on that step of the stairs twice as long, until step
- * 600, and ends at 3.254 bits instead of 2.786, and with 41.0 % of the gaps instead of 52.4. And third, it was trained
- * with three gaps in ten and is asked about one.
+ * 600, and ends at 3.254 bits instead of 2.786, and with 41.0 % of the gaps instead of 52.4. And perhaps, third: it was
+ * trained with three gaps in ten and is asked about one.
  *
  * The counters win, on this text, in this time; that a network is large says nothing about whether it is good. `--preset
  * reference`, 20,000 steps of a larger one, is where it should pass; nobody has run it to its end here, so that is a

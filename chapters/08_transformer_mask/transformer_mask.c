@@ -17,7 +17,8 @@
  *                make chapter-08 ARGS='--task bert'                     fills gaps in it
  *     writes     out/08_transformer_mask/TASK/curve.csv, attention.csv, timing.csv, and
  *                series: masks.csv, warmup.csv, accuracy.csv, samples.txt
- *                words: accuracy.csv, length.csv, digits.csv, predictions.csv, to_digits.safetensors, to_words.safetensors
+ *                words: accuracy.csv, length.csv, digits.csv, predictions.csv, samples.txt, to_digits.safetensors,
+ *                       to_words.safetensors
  *                gpt: results.csv, samples.txt, model.safetensors       bert: gaps.csv, model.safetensors
  *     look at    out/08_transformer_mask/series/masks.png: all the masks there are. Learn to draw them
  *                out/08_transformer_mask/words/attention.png: eight heads that look at one number
@@ -29,7 +30,7 @@
  *     one_stack.c          one stack: GPT and BERT, writing with a cache, and the end of the book
  *
  * and transformer.h, which lists the structs and what the parts want of one another. New since chapter 07: everything in
- * this file, but the softmax. Batches, padding, tasks and training loops you know.
+ * this file, but the masked softmax and dropout. Batches, padding, tasks and training loops you know.
  *
  * Shapes: B sequences, T steps that ask, S places that are asked (S = T where a sequence looks at itself), D width of a
  * row, h heads of width d = D/h each, F width inside a block, V symbols. Rows are vectors. The rows of a sequence now lie
@@ -49,7 +50,7 @@
  *     eₜₛ = xₜ · xₛ          aₜ = softmax(eₜ)          yₜ = Σₛ aₜₛ xₛ                (1.1)
  *
  * Or, for all rows at once, Y = softmax(X Xᵀ) X. Every row becomes an average of all rows, with most weight on those that
- * point where it points. Nothing is learned here, and yet a row has left the sentence's other words in yₜ. Two things
+ * point where it points. Nothing is learned here, and yet yₜ already holds something of all the other words. Two things
  * about it are worth keeping in mind:
  *
  * - It is T² comparisons, none of which waits for another. Between any two places lies one step, not |t-s| of them.
@@ -57,8 +58,8 @@
  *   average does not ask in which order its terms came. "Sancho mordió al perro" is, up to a permutation, "al perro
  *   mordió Sancho".
  *
- * And two things are wrong with it. A row agrees with itself more than with any other, so it mostly looks at itself. And
- * what makes two symbols worth comparing need not be what makes them alike: a verb looks for a subject.
+ * And two things are wrong with it. Among rows of about equal length a row agrees most with itself, so it mostly looks at
+ * itself. And what makes two symbols worth comparing need not be what makes them alike: a verb looks for a subject.
  *
  * ## 2. Queries, keys, values, and √d
  *
@@ -82,8 +83,9 @@
  *       64    0.828     0.172           0.244     0.924
  *     1024    0.954     0.167           0.067     0.926
  *
- * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and hardly
- * learns. With it the start does not depend on d. In chapter 07 A was 32, and the learning could still repair it.          */
+ * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and in most
+ * rows does not learn. With it the start does not depend on d. In chapter 07 A was 32, and the learning could still
+ * repair it.                                                                                                               */
 static void show_scale(const Config *o)
 {
     enum { PLACES = 32, DRAWS = 500 };
@@ -138,9 +140,10 @@ static void show_scale(const Config *o)
  * the truth, it gives the decoder a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
  * NaN, which one step later is in every weight. Here such a row has weights 0 and gives a row of zeros (matrix.h). And it
  * was not what was wanted, anyway: even a decoder that is told nothing must see its own steps. What it is *told* is one
- * thing, and where it may *look* another. Section 8 tells it nothing, and leaves the mask alone.
+ * thing, and where it may *look* another. Section 10 tells it nothing, and leaves the mask alone.
  *
- * `T + S` matters where T < S: the steps that ask are the last T of the S places. That is what a cache needs.              */
+ * `S - T` in may_see matters where T < S: the steps that ask are the last T of the S places, so step t stands at place t
+ * + S - T. That is what a cache needs.                                                                                     */
 static bool may_see(Seen seen, int b, int t, int s, int T, int S)
 {
     if (seen.lengths && s >= seen.lengths[b]) return false;
@@ -187,8 +190,8 @@ static void write_masks(const Config *o)
  *     Yⱼ = softmax((Qⱼ/√d) Kⱼᵀ, mask) Vⱼ      j = 1 … h                            (4.1)   (T,d)
  *     Y  = [ Y₁ | … | Yₕ ] Wo + bo                                                 (4.2)   (T,D)
  *
- * It costs no more than one head of width D, since each product is h times narrower. (4.2) mixes what the heads have
- * found.
+ * Its products cost no more than those of one head of width D, since each is h times narrower; only the softmaxes are h
+ * times as many. (4.2) mixes what the heads have found.
  *
  * Here is (4.1) in the open. Two loops, over sequences and over heads; every line is an op that you know. Dropout is on
  * the weights: from time to time a row may not look where it would like to.                                                */
@@ -236,7 +239,7 @@ static Var *attend(const Pass *pass, const Attention *a, Var *x, Places p, Var *
  * are in cache, and does not compute most of what the causal mask hides. It takes every sum in the same order, so this
  * time the two agree not to rounding but to the last bit, forward and back, dropout included. show_fused compares them on
  * random rows in every run of the series task, tests/test_attention.c in many more cases, and `--fused 0` trains with the
- * visible one: the same curve.csv, byte for byte, in about twice the time.                                                 */
+ * visible one: the same curve.csv, byte for byte, in more time.                                                            */
 static void show_fused(const Config *o)
 {
     enum { B = 4, T = 50, S = 60 };
@@ -355,8 +358,9 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *
  *     x ← x + attention(x)        x ← x + ffn(x)                                   (6.2)   residual connections
  *
- * What is added twelve times may grow, and a softmax does not like large numbers. *Layer normalization* (Ba et al. 2016)
- * gives each row mean 0 and variance 1, and then a stretch and a shift that are learned:
+ * What is added again and again, twice a block or three times, may grow, and a softmax does not like large numbers.
+ * *Layer normalization* (Ba et al. 2016) gives each row mean 0 and variance 1, and then a stretch and a shift that are
+ * learned:
  *
  *     norm(x) = g ⊙ (x - mean x) / √(var x + ε) + b                                (6.3)   mean and var over the row's D numbers
  *
@@ -366,7 +370,8 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *     pre     x ← x + f(norm(x)), and one norm after the last block                 (6.5)
  *
  * With (6.5) a path of sums alone leads from the last block to the first, and the gradient comes back on it unharmed.
- * With (6.4) a norm lies across that path in every block. Section 11 measures what that does to the first hundred steps.
+ * With (6.4) a norm lies across that path in every block. Section 11 measures what that does to the first steps. Dropout,
+ * where it is on, falls on f(x) before the sum, between the two layers of (6.1), and on (5.1).
  *
  * enter and leave are what stands before f and behind it, so that a block reads as (6.2).                                  */
 static Var *enter(const Model *m, const Norm *norm, Var *x) { return m->plan.pre ? v_layer_norm(x, norm->g, norm->b) : x; }
