@@ -39,12 +39,12 @@ run() {
     rm -rf "$1"
     shift
     case $1 in emulator) emulator='qemu-aarch64 -L /usr/aarch64-linux-gnu' && shift ;; esac
-    program=$1 task=
+    binary=${1%:*} task=
+    case $1 in *:*) task="--task ${1##*:}" ;; esac
     shift
-    case $program in *:*) task="--task ${program##*:}" program=${program%:*} ;; esac
     # shellcheck disable=SC2086
-    $emulator "$program" $task --preset quick --out "$out" "$@" >"$tmp/log" 2>&1 ||
-        fail "$program $*: exit status $?: $(tail -n 3 "$tmp/log")"
+    $emulator "$binary" $task --preset quick --out "$out" "$@" >"$tmp/log" 2>&1 ||
+        fail "$binary $task $*: exit status $?: $(tail -n 3 "$tmp/log")"
 }
 
 # same A B WHAT: every file in A is in B, byte for byte, but for those of times and what says how long a thing took

@@ -96,6 +96,14 @@ static double rows_apart(Matrix a, int r, Matrix b, int s)
     return most;
 }
 
+static Var *noise(int rows, int cols, uint64_t stream)
+{
+    Matrix m = tape_matrix(rows, cols);
+    Rng rng = rng_new(5, stream);
+    for (size_t i = 0; i < mat_size(m); i++) m.at[i] = rng_normal(&rng);
+    return v_leaf(m);
+}
+
 static Pass decoder_pass(const Model *m, const Batch *batch, Rng *rng)
 {
     return (Pass){ .m = m, .stack = &m->decoder, .memory = encode(m, batch, rng), .rng = rng };
@@ -648,6 +656,40 @@ static void test_fused_is_visible(void)
     task_free(&task);
 }
 
+/* What is dropped is a layer's result, its row not: a layer that says 1 everywhere adds 0 or 2. And an embedding's sum. */
+static void test_what_is_dropped(void)
+{
+    Plan plan = plan_for(1, false);
+    plan.dropout = 0.5;
+    for (int layer = 0; layer < 3; layer++) {
+        static const int ids[] = { 3, 1, 4, 1, 5, 2, 6 };
+        Model m = random_model(plan, 0.5, 24);
+        Rng rng = rng_new(7, 7);
+        Block *b = &m.decoder.block[0];
+        Linear last[] = { b->self.out, b->narrow };
+        int changed = 0;
+        for (int i = 0; i < 2; i++) mat_fill(last[i].W->value, 0), mat_fill(last[i].b->value, i == layer);
+        Pass pass = { .m = &m, .stack = &m.decoder, .seen = { .B = 1 }, .rng = &rng };
+        Matrix x = noise(7, D, 4)->value, y = block_run(&pass, 0, v_leaf(x))->value;
+        for (int k = 0; k < 7 * D; k++) {
+            bool added = y.at[k] != x.at[k];
+            changed += added;
+            EXPECT_NEAR(y.at[k] - x.at[k], added ? 2 : 0, 1e-6, "layer %d, number %d", layer, k);
+        }
+        EXPECT(layer == 2 ? changed == 0 : changed > 8 && changed < 34, "layer %d: %d numbers", layer, changed);
+        Matrix e = model_embed(&m, m.Et, ids, 1, 7, 0, &rng)->value;
+        m.plan.dropout = 0;
+        Matrix whole = model_embed(&m, m.Et, ids, 1, 7, 0, NULL)->value;
+        for (int k = changed = 0; k < 7 * D; k++) {
+            changed += e.at[k] == 0;
+            EXPECT_NEAR(e.at[k], e.at[k] == 0 ? 0 : 2 * (double)whole.at[k], 1e-5, "number %d of the embedding", k);
+        }
+        EXPECT(changed > 8 && changed < 34, "%d numbers of an embedding are dropped", changed);
+        tape_reset();
+        model_free(&m);
+    }
+}
+
 static void test_model_begins_as_it_should(void)
 {
     for (int kind = 0; kind < KINDS; kind++)
@@ -715,14 +757,6 @@ static const char *in_folder(const char *name)
     static char path[256];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
-}
-
-static Var *noise(int rows, int cols, uint64_t stream)
-{
-    Matrix m = tape_matrix(rows, cols);
-    Rng rng = rng_new(5, stream);
-    for (size_t i = 0; i < mat_size(m); i++) m.at[i] = rng_normal(&rng);
-    return v_leaf(m);
 }
 
 /* masks.csv tells what v_attention gives weight to, under the masks that the tasks use. */
@@ -1289,6 +1323,7 @@ int main(void)
     RUN(test_gradients);
 #endif
     RUN(test_fused_is_visible);
+    RUN(test_what_is_dropped);
     RUN(test_model_begins_as_it_should);
     RUN(test_masks_by_hand);
     RUN(test_masks_csv);
