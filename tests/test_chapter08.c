@@ -18,6 +18,7 @@
 #undef symbol
 #include "../chapters/08_transformer_mask/one_stack.c"
 
+#include "golden/transformer.h"
 #include "unit.h"
 
 /* LeakSanitizer asks this at the end of a process. One that dies does not tidy up before, and need not. */
@@ -247,6 +248,75 @@ static void test_network_is_its_equations(void)
         model_free(&text), model_free(&pairs);
     }
     task_free(&task);
+}
+
+/* ---- the same, against PyTorch: values and all gradients (golden/make_transformer.py) --------------------------------------- */
+
+static const GoldenParam *golden_named(const GoldenParam *golden, const char *name)
+{
+    while (golden->name && strcmp(golden->name, name) != 0) golden++;
+    return golden->name ? golden : NULL;
+}
+
+static Var *golden_leaf(const GoldenParam *g)
+{
+    Matrix m = tape_matrix(g->rows, g->cols);
+    for (size_t i = 0; i < mat_size(m); i++) m.at[i] = (real)g->value[i];
+    return v_leaf(m);
+}
+
+/* In parts of the largest number, as in test_golden.c. The smallest gradients, of queries and keys, are differences of larger
+ * numbers, and those of the keys' biases nothing but rounding.                                                            */
+static void expect_golden(const char *what, const char *name, Matrix got, const double *want)
+{
+    double scale = 0, tolerance = sizeof(real) == sizeof(double) ? 1e-8 : 5e-6;
+    for (size_t i = 0; i < mat_size(got); i++) scale = fmax(scale, fabs(want[i]));
+    EXPECT(scale > 1e-5 || strstr(name, ".k.b"), "%s %s: all golden values are zero", what, name);
+    for (size_t i = 0; i < mat_size(got); i++)
+        EXPECT_NEAR(got.at[i], want[i], tolerance * fmax(scale, 1e-3), "%s %s, number %zu", what, name, i);
+}
+
+static void test_stacks_are_pytorchs(void)
+{
+    enum { SEQUENCES = 3 };
+    for (int kind = 0; kind < KINDS; kind++) {
+        const GoldenParam *golden = kind & 1 ? golden_pre : golden_post, *g;
+        const char *what = kind & 1 ? "pre-norm" : "post-norm";
+        Plan plan = plan_for(kind, true);
+        plan.heads = 2;
+        Model m;
+        model_new(&m, &plan, 1);
+        int known = 0, in_file = -3;                                     /* three rows are no parameters */
+        for (g = golden; g->name; g++) in_file++;
+        for (int k = 0; k < m.params.count; k++) {
+            Matrix w = m.params.item[k]->var.value;
+            if (!(g = golden_named(golden, m.params.item[k]->name))) continue;
+            EXPECT(w.rows == g->rows && w.cols == g->cols, "%s is (%d,%d)", g->name, w.rows, w.cols);
+            for (size_t i = 0; i < mat_size(w); i++) w.at[i] = (real)g->value[i];
+            known++;
+        }
+        EXPECT(known == in_file && known == m.params.count - 4 - plan.learned, "%d of %d parameters", known, m.params.count);
+        Var *x = golden_leaf(golden_named(golden, "source")), *y = golden_leaf(golden_named(golden, "target"));
+        const GoldenParam *result = golden_named(golden, "result");
+        Seen seen = { .B = SEQUENCES, .lengths = golden_lengths };
+        Pass first = { .m = &m, .stack = &m.encoder, .seen = seen };
+        Var *read = stack_run(&first, x);
+        Places memory[BLOCKS];
+        for (int l = 0; l < BLOCKS; l++) memory[l] = places_of(&m.decoder.block[l].cross, read, seen);
+        Pass second = { .m = &m, .stack = &m.decoder, .seen = { .B = SEQUENCES, .causal = true }, .memory = memory };
+        GoldenParam w = { "", result->rows, result->cols, result->grad, NULL };
+        Var *said = stack_run(&second, y), *weights = golden_leaf(&w);
+        params_zero_grad(&m.params);
+        tape_backward(v_mean(v_mul(said, weights)));
+        expect_golden(what, "result", said->value, result->value);
+        expect_golden(what, "source", x->grad, golden_named(golden, "source")->grad);
+        expect_golden(what, "target", y->grad, golden_named(golden, "target")->grad);
+        for (int k = 0; k < m.params.count; k++)
+            if ((g = golden_named(golden, m.params.item[k]->name)))
+                expect_golden(what, g->name, m.params.item[k]->var.grad, g->grad);
+        tape_reset();
+        model_free(&m);
+    }
 }
 
 /* ---- causality -------------------------------------------------------------------------------------------------------- */
@@ -1309,6 +1379,7 @@ int main(void)
 {
     CHECK(mkdtemp(folder), "%s cannot be made", folder);
     RUN(test_network_is_its_equations);
+    RUN(test_stacks_are_pytorchs);
     RUN(test_the_future_changes_nothing);
     RUN(test_the_decoder_sees_no_future);
     RUN(test_padding_changes_no_logit);
