@@ -164,7 +164,7 @@ static Training training_of(const Config *o)
  *
  * attention.csv has the weights of the cross-attention, a head and a block at a time, for the network's own answer. It
  * answers alone; then it is told its own answer, all at once, which gives the same weights in one pass.                    */
-typedef struct { const Task *task; const Pair *pair; const Answer *answer; char room[SYMBOLS_ROOM]; } Labels;
+typedef struct { const Task *task; char room[SYMBOLS_ROOM]; } Labels;
 
 static const char *symbol(Labels *l, const Vocab *vocab, int id)
 {
@@ -227,8 +227,6 @@ static void write_look(FILE *f, const Model *trained, const Task *task, Pair pai
  * all for equally certain, and throws the upper layers somewhere from where they take long to return. With pre-norm the
  * path is free, and the start is safe. Here it makes next to no difference (0.002 nats, one seed). So: post-norm needs
  * it, pre-norm can do without, and 100 cheap steps buy the right not to think about it.                                    */
-enum { MOST_POINTS = 1000 };
-
 static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, FILE *f)
 {
     Plan plan = pair_plan(o, task);
@@ -238,7 +236,7 @@ static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, 
     Optim adam = optim_adam(&m.params, o->warmup_lr, 0);
     Rng draws = rng_new((uint64_t)o->seed, 1), drop = rng_new((uint64_t)o->seed, 2);
     Pair *pair = allocate((size_t)o->batch, sizeof *pair);
-    int every = o->warmup_steps < 25 ? 1 : o->warmup_steps / 25;
+    int every = o->warmup_steps < 25 ? 1 : o->warmup_steps / 25, since = 0;
     double total = 0;
     for (int step = 1; step <= o->warmup_steps && !interrupted(); step++) {
         for (int b = 0; b < o->batch; b++) task->draw(task, &draws, TRAIN, &pair[b]);
@@ -251,13 +249,13 @@ static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, 
         params_clip_grad(&m.params, o->clip);
         adam.lr = o->warmup_lr * (step < warmup ? (double)step / warmup : 1);
         optim_step(&adam, &m.params);
-        total += (double)loss->value.at[0];
-        if (step % every) continue;
+        total += (double)loss->value.at[0], since++;
+        if (step % every && step != o->warmup_steps) continue;
         fprintf(f, "%s,%d,%d,", pre ? "pre" : "post", warmup, step);
-        csv_number(f, total / every), fputc('\n', f);
+        csv_number(f, total / since), fputc('\n', f);
         if (step == o->warmup_steps)
-            printf("  %-4s norm, warm-up %3d   loss %.4f\n", pre ? "pre" : "post", warmup, total / every);
-        total = 0;
+            printf("  %-4s norm, warm-up %3d   loss %.4f\n", pre ? "pre" : "post", warmup, total / since);
+        total = since = 0;
     }
     free(pair), optim_free(&adam), model_free(&m);
 }
@@ -331,8 +329,8 @@ void run_series(const Config *o)
     Task task = task_series();
     Trial trial = trial_new(&task, "transformer", o->test, MOST_PAIR, o->reports);
     Model m;
-    Files f = files_open(o);
     show_basics(o);
+    Files f = files_open(o);
     if (learn(&m, o, &task, &trial, &f) > 0) {
         write_look(output_file(f.attention), &m, &task, trial.test[0], 1);
         write_series(output_file(f.samples), &task, &trial);

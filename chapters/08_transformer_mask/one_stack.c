@@ -122,7 +122,8 @@ static double train_step(Model *m, const Config *o, Part part, bool causal, Wind
     return (double)loss->value.at[0];
 }
 
-static void train(Model *m, const Config *o, const Corpus *book, bool causal, Files *f)
+/* Returns the steps taken: with 0, after an early Ctrl-C, there is nothing to keep. */
+static long train(Model *m, const Config *o, const Corpus *book, bool causal, Files *f)
 {
     const char *name = causal ? "gpt" : "bert";
     Windows w = windows_new(o->batch, o->window);
@@ -135,6 +136,7 @@ static void train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
     while (row.step < o->steps && !interrupted()) {
         adam.lr = row.lr = o->lr * schedule_cosine(row.step++, o->warmup, o->steps, 0.05);
         total += train_step(m, o, book->train, causal, &w, &adam, rng, &row.grad_norm);
+        if (!isfinite(total)) die("%s: at step %ld the loss is no number: training has diverged; try a smaller --lr", name, row.step);
         row.tokens += each;
         row.epoch = 1 + row.tokens / book->train.n;
         progress_line(name, row.step, o->steps, total / ++since);
@@ -149,6 +151,7 @@ static void train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
     progress_end();
     optim_free(&adam);
     windows_free(&w);
+    return row.step;
 }
 
 /* ### A model and its text                                                                                                  */
@@ -157,8 +160,9 @@ static Corpus open_text(const Config *o)
     Corpus book = corpus_open(o->corpus);
     if (book.vocab.size > MOST_SYMBOLS)
         die("%s: %d distinct symbols; expected at most %d", book.source, book.vocab.size, MOST_SYMBOLS);
-    if (book.valid.n <= o->window || book.test.n <= o->window)
-        die("%s: 5 %% of it are %d symbols; expected more than --window, %d", book.source, book.test.n, o->window);
+    int part = book.valid.n < book.test.n ? book.valid.n : book.test.n;
+    if (part < o->window + ORDERS)
+        die("%s: 5 %% of it are %d symbols; --window %d needs %d there", book.source, part, o->window, o->window + ORDERS);
     corpus_print(&book);
     return book;
 }
@@ -218,8 +222,13 @@ static Files files_open(const Config *o)
  * place 0, and there is room for another half. From then on it sees between T/2 and T symbols, and never knows what stood
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
  * places would all be wrong.)                                                                                              */
+/* Its ids (*n); an empty prompt is the likeliest symbol of the vocabulary. */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
+    if (!*prompt) {
+        *n = 1;
+        return allocate(1, sizeof(int));
+    }
     Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
     int *ids = vocab_encode(vocab, &text);
     *n = text.n;
@@ -239,14 +248,13 @@ static int draw_symbol(Matrix logits, double temperature, Rng *rng)
 {
     int best;
     argmax_rows(&best, logits);
-    if (temperature == 0) return best;
+    if ((real)temperature == 0) return best;
     Matrix p = tape_matrix(1, logits.cols);
     for (int v = 0; v < logits.cols; v++) p.at[v] = (logits.at[v] - logits.at[best]) / (real)temperature;
     mat_softmax(p, p, NULL);
     return rng_categorical(rng, p.at, p.cols);
 }
 
-/* Writes `length` symbols after the prompt. When the cache is full, the later half of what was written is read again. */
 static void write_text(FILE *f, const Model *m, const Vocab *vocab, const Config *o)
 {
     int n, most = m->plan.most, *ids = encode_prompt(vocab, o->prompt, &n), *all = allocate((size_t)(n + o->length), sizeof *all);
@@ -292,7 +300,6 @@ static const char *symbol(const Model *m, const Vocab *vocab, int id, char room[
     return code == ' ' || code == '\n' ? "·" : code == ',' || code == '"' ? "'" : utf8_of(code, room);
 }
 
-/* Where the letters of the test part's beginning look: every head of every block. */
 static void write_looks(const Model *trained, const Corpus *book, bool causal, const char *folder)
 {
     Model fused = *trained, *m = &fused;
@@ -349,6 +356,8 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
  * network is full. Its time comes with both. `--preset reference` gives it more of either.                                 */
 typedef struct { const char *model; double valid, test; } Result;
 
+static const char *const gram_names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
+
 static void result_row(FILE *f, Result r)
 {
     fprintf(f, "%s,", r.model);
@@ -369,14 +378,13 @@ static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
 
 static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FILE *f)
 {
-    static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
     double valid[ORDERS], test[ORDERS];
     ngrams_loss(g, book->valid, book->vocab.size, valid);
     ngrams_loss(g, book->test, book->vocab.size, test);
     printf("  %-20s %8s %8s   bits a character\n", "", "valid", "test");
     for (int n = 0; n < ORDERS; n++) {
-        curve_add(curve, (CurveRow){ .model = names[n], .split = "baseline", .loss = valid[n] });
-        result_row(f, (Result){ names[n], valid[n], test[n] });
+        curve_add(curve, (CurveRow){ .model = gram_names[n], .split = "baseline", .loss = valid[n] });
+        result_row(f, (Result){ gram_names[n], valid[n], test[n] });
     }
 }
 
@@ -387,12 +395,11 @@ static void learn_gpt(Model *m, const Config *o, const Corpus *book)
     Ngrams g = ngrams_count(book->train.ids, book->train.n);
     fputs("model,valid_bits,test_bits\n", output_file(results));
     show_baselines(&f.curve, &g, book, output_file(results));
-    train(m, o, book, true, &f);
+    bool learned = train(m, o, book, true, &f) > 0;
     if (!interrupted())
         result_row(output_file(results), (Result){ "gpt", part_loss(m, book->valid, o->window, true, 0),
                                                    part_loss(m, book->test, o->window, true, 0) });
-    write_looks(m, book, true, o->out);
-    save(m, &book->vocab, "gpt", o);
+    if (learned) write_looks(m, book, true, o->out), save(m, &book->vocab, "gpt", o);
     ngrams_free(&g);
     curve_close(&f.curve), output_close(f.timing), output_close(results);
 }
@@ -496,8 +503,7 @@ static void gaps_row(FILE *f, const char *model, bool both, int right, int gaps)
 
 static void show_gaps(const Model net[2], const Ngrams *g, const Corpus *book, const Config *o)
 {
-    static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
-    int T = o->window, windows = book->test.n - T, gaps = o->test < windows ? o->test : windows;
+    int T = o->window, windows = book->test.n - T - (ORDERS - 1), gaps = o->test < windows ? o->test : windows;
     int right[2 * ORDERS + 2] = { 0 };
     bool recording = tape_record(false);
     for (int i = 0; i < gaps && !interrupted(); i++) {
@@ -511,44 +517,55 @@ static void show_gaps(const Model net[2], const Ngrams *g, const Corpus *book, c
     Output *out = output_open(o->out, "gaps.csv");
     fputs("model,sees,gaps,accuracy\n", output_file(out));
     for (int both = 0; both < 2; both++) {
-        for (int n = 0; n < ORDERS; n++) gaps_row(output_file(out), names[n], both, right[2 * n + both], gaps);
+        for (int n = 0; n < ORDERS; n++) gaps_row(output_file(out), gram_names[n], both, right[2 * n + both], gaps);
         gaps_row(output_file(out), both ? "bert" : "gpt", both, right[2 * ORDERS + both], gaps);
     }
     output_close(out);
 }
 
-/* The text with its gaps filled: the likeliest symbol in each, all at once. */
-static void fill_in(FILE *f, const Model *m, const Vocab *vocab, const char *prompt)
+/* The ids (*n) of a text, gaps for _; dies on what the network cannot read. The caller frees them. */
+static int *encode_gaps(const Vocab *vocab, const char *prompt, int most, int *n)
 {
     Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
     char room[UTF8_ROOM];
-    if (text.n > m->plan.most) die("--prompt: it has %d symbols; expected at most %d", text.n, m->plan.most);
+    if (text.n > most) die("--prompt: it has %d symbols; expected at most %d", text.n, most);
+    int *ids = allocate((size_t)text.n, sizeof *ids);
+    for (int i = 0; i < text.n; i++) {
+        ids[i] = text.code[i] == '_' ? vocab->size : vocab_id(vocab, text.code[i]);
+        if (ids[i] < 0) die("--prompt: '%s' is not in the vocabulary", utf8_of(text.code[i], room));
+    }
+    *n = text.n;
+    text_free(&text);
+    return ids;
+}
+
+/* The text with its gaps filled: the likeliest symbol in each, all at once. */
+static void fill_in(FILE *f, const Model *m, const Vocab *vocab, const char *prompt)
+{
+    char room[UTF8_ROOM];
+    int n, *ids = encode_gaps(vocab, prompt, m->plan.most, &n);
     bool recording = tape_record(false);
     tape_reset();
-    int *ids = tape_room((size_t)text.n * sizeof *ids), *said = tape_room((size_t)text.n * sizeof *said);
-    for (int i = 0; i < text.n; i++) {
-        ids[i] = text.code[i] == '_' ? gap_id(m) : vocab_id(vocab, text.code[i]);
-        if (ids[i] < 0) die("--prompt: '%s' is not in the network's vocabulary", utf8_of(text.code[i], room));
-    }
-    argmax_rows(said, read_all(m, ids, 1, text.n, false, NULL)->value);
-    for (int i = 0; i < text.n; i++) fputs(utf8_of(vocab->code[ids[i] == gap_id(m) ? said[i] : ids[i]], room), f);
+    int *said = tape_room((size_t)n * sizeof *said);
+    argmax_rows(said, read_all(m, ids, 1, n, false, NULL)->value);
+    for (int i = 0; i < n; i++) fputs(utf8_of(vocab->code[ids[i] == gap_id(m) ? said[i] : ids[i]], room), f);
     fputc('\n', f);
     tape_record(recording);
-    text_free(&text);
+    free(ids);
 }
 
 static void learn_bert(Model net[2], const Config *o, const Corpus *book)
 {
     static const char *const names[2] = { "gpt", "bert" };
     Files f = files_open(o);
+    long steps = 0;
     for (int i = 0; i < 2; i++) {
         new_model(&net[i], o, book->vocab.size);
         print_model(names[i], &net[i], o);
-        if (!interrupted()) train(&net[i], o, book, i == 0, &f);
+        steps = interrupted() ? 0 : train(&net[i], o, book, i == 0, &f);
     }
     curve_close(&f.curve), output_close(f.timing);
-    write_looks(&net[1], book, false, o->out);
-    save(&net[1], &book->vocab, "bert", o);
+    if (steps > 0) write_looks(&net[1], book, false, o->out), save(&net[1], &book->vocab, "bert", o);
 }
 
 void run_bert(const Config *o)
@@ -562,6 +579,8 @@ void run_bert(const Config *o)
         return;
     }
     Corpus book = open_text(o);
+    int n;
+    if (*o->prompt) free(encode_gaps(&book.vocab, o->prompt, o->window, &n));            /* complain now, not after training */
     learn_bert(net, o, &book);
     if (!interrupted()) {
         Ngrams g = ngrams_count(book.train.ids, book.train.n);

@@ -213,10 +213,10 @@ static Var *attention_visible(Var *Q, Var *K, Var *V, int heads, Seen seen, doub
     return v_vcat(sequence, B);
 }
 
-/* The keys and values of (2.1) belong together, with the mask that says who may see them; so they travel together. The
- * queries come from whoever asks.                                                                                          */
 Var *linear(const Linear *l, Var *x) { return v_linear(x, l->W, l->b); }
 
+/* The keys and values of (2.1) belong together, with the mask that says who may see them; so they travel together. The
+ * queries come from whoever asks.                                                                                          */
 Places places_of(const Attention *a, Var *x, Seen seen)
 {
     return (Places){ .k = linear(&a->k, x), .v = linear(&a->v, x), .seen = seen };
@@ -613,7 +613,7 @@ static const Option options[] = {
 #define WORDS  SAME, .task = "words", .out = OUT "words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, .prompt = "", \
                .window = 96, .length = 1
 #define TEXT   SAME, .batch = 16, .clip = 1, .told = 1, .told_end = 1, .heads = 4
-#define GPT    TEXT, .task = "gpt", .out = OUT "gpt", .prompt = "— ¿Qué ", .test = 1000
+#define GPT    TEXT, .task = "gpt", .out = OUT "gpt", .prompt = "", .test = 1000
 #define BERT   TEXT, .task = "bert", .out = OUT "bert", .prompt = "", .length = 1
 #define TINY   .steps = 20, .warmup = 5, .reports = 2, .width = 16, .blocks = 1, .feed = 32, .lr = 0.003
 
@@ -652,7 +652,8 @@ static void check_config(const Config *o)
     bool series = strcmp(o->task, "series") == 0, bert = strcmp(o->task, "bert") == 0;
     if (o->width % o->heads != 0) die("--width %d: expected a multiple of --heads, which is %d", o->width, o->heads);
     if (o->load && series) die("--load '%s': the series keep no network; expected another --task", o->load);
-    if (o->load && !*o->prompt) die("--load '%s': expected --prompt TEXT as well, to say what is asked", o->load);
+    if (o->load && !*o->prompt && strcmp(o->task, "gpt") != 0)
+        die("--load '%s': expected --prompt TEXT as well, to say what is asked", o->load);
     if (*o->prompt && !o->load && (strcmp(o->task, "words") == 0 || series))
         die("--prompt '%s': expected --load FILE as well, to say which network is to answer", o->prompt);
     if (bert && *o->prompt && !strchr(o->prompt, '_')) die("--prompt '%s': expected a _ for each gap", o->prompt);
