@@ -250,7 +250,7 @@ static void test_network_is_its_equations(void)
     task_free(&task);
 }
 
-/* ---- the same, against PyTorch: values and all gradients (golden/make_transformer.py) --------------------------------------- */
+/* ---- the same, against PyTorch: values and all gradients (golden/make_transformer.py) ----------------------------------- */
 
 static const GoldenParam *golden_named(const GoldenParam *golden, const char *name)
 {
