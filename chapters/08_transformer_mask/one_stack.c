@@ -339,7 +339,7 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
  *
  *     test          5-gram 2.042     gpt 2.268
  *
- * The 5-gram is ahead, and so is chapter 05's GRU, which needs the same minute. At equal seconds and at equal parameters
+ * The 5-gram is ahead, and so is chapter 05's GRU, which needs half a minute. At equal seconds and at equal parameters
  * (`make league`; bits on the test part):
  *
  *                              gru                          gpt
