@@ -22,7 +22,7 @@ static inline Init init_constant(double x)    { return (Init){ INIT_CONSTANT, (r
 static inline Init init_normal(double sigma)  { return (Init){ INIT_NORMAL, (real)sigma }; }     /* mean 0          */
 static inline Init init_uniform(double range) { return (Init){ INIT_UNIFORM, (real)range }; }    /* ±range          */
 
-enum { MOST_PARAMS = 256, NAME_ROOM = 64 };
+enum { MOST_PARAMS = 640, NAME_ROOM = 64 };
 
 typedef struct {
     Var var;                               /* value and gradient: views into the blocks below */

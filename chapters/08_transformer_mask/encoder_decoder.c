@@ -408,6 +408,7 @@ static void answer_prompt(const Config *o)
         die("%s: its task is '%s'; expected to_digits or to_words", o->load, checkpoint_text(&c, "task"));
     model_load(&m, &c, task.source.size, task.target.size + 2, task.target.size + 1);
     checkpoint_free(&c);
+    if (m.plan.most < MOST_PAIR) die("%s: it has %d places; expected %d", o->load, m.plan.most, MOST_PAIR);
     Pair pair = { .m = MOST_PAIR - 24 };
     pair.n = symbols_encode(&task.source, o->prompt, "--prompt", pair.x);
     tape_record(false);
