@@ -106,9 +106,7 @@ static void draw_pairs(const Trial *t, Rng *rng, Pair *pair, int n)
     }
 }
 
-/* One step down the gradient of the mean over all symbols of the batch; returns that, and the gradient's length in *norm. */
-static double train_step(const Network *net, Optim *adam, const Batch *batch, double forcing, double clip, Rng *rng,
-                         double *norm)
+double trial_step(const Network *net, Optim *adam, const Batch *batch, double forcing, double clip, Rng *rng, double *norm)
 {
     Var *loss = v_cross_entropy(net->decode(net->model, batch, forcing, rng, said_of(batch)), batch->target);
     params_zero_grad(net->params);
@@ -140,7 +138,7 @@ long trial_train(Trial *t, const Network *net, const Training *plan, uint64_t se
         Batch batch = batch_of(pair, plan->batch, t->task);
         row.tokens += symbols_of(&batch);
         adam.lr = row.lr = plan->lr * schedule_cosine(row.step++, plan->warmup, plan->steps, plan->lr_end);
-        double loss = train_step(net, &adam, &batch, forcing, plan->clip, &coins, &row.grad_norm);
+        double loss = trial_step(net, &adam, &batch, forcing, plan->clip, &coins, &row.grad_norm);
         check_finite(t, loss, row.grad_norm, row.step);
         total += loss;
         progress_line(t->task->name, row.step, plan->steps, total / ++since);

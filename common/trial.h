@@ -54,6 +54,10 @@ Trial trial_new(const Task *task, const char *model, int tests, int longest, int
 void  trial_free(Trial *t);
 void  trial_test(Trial *t, const Network *net);          /* fills answer, loss, told and alone; ends the tape's step */
 
+/* One step of `optim` down the gradient of the mean loss over all symbols of the batch, which is returned; the gradient is cut to
+ * `clip`, its length before that left in *norm. The batch must be the tape's.                                              */
+double trial_step(const Network *net, Optim *optim, const Batch *batch, double forcing, double clip, Rng *rng, double *norm);
+
 /* Trains on pairs that are drawn anew for every step; four of its reports are printed. After Ctrl-C it finishes its step,
  * reports, and returns. Returns the steps taken: with 0, after an early Ctrl-C, nothing was learned, reported or measured.
  * Dies when the loss is no longer a finite number.                                                                         */

@@ -194,21 +194,16 @@ static void write_look(FILE *f, const Model *trained, const Task *task, Pair pai
     Model fused = *trained, *m = &fused;
     m->plan.fused = true;                                                /* which keeps its weights */
     Labels labels = { .task = task };
+    Label asks[MOST_PAIR + 1], seen[MOST_PAIR];
     Answer answer;
     Pass pass;
     bool recording = tape_record(false);
     tape_reset();
     Var **crossed = look(m, task, &pair, &answer, &pass);
-    for (int l = 0; l < m->decoder.blocks; l++)
-        for (int h = 0; h < m->plan.heads; h++)
-            for (int t = 0; t <= answer.n; t++)
-                for (int s = 0; s < pair.n; s++) {
-                    fprintf(f, "block %d head %d,%d,%d,", l + 1, h + 1, example, t);
-                    fprintf(f, "%s,", symbol(&labels, &task->target, t < answer.n ? answer.y[t] : -1));
-                    fprintf(f, "%d,%s,", s, symbol(&labels, &task->source, pair.x[s]));
-                    csv_number(f, (double)attention_weights(crossed[l], 0, h, t)[s]);
-                    fputc('\n', f);
-                }
+    for (int t = 0; t <= answer.n; t++)
+        snprintf(asks[t], LABEL_ROOM, "%.11s", symbol(&labels, &task->target, t < answer.n ? answer.y[t] : -1));
+    for (int s = 0; s < pair.n; s++) snprintf(seen[s], LABEL_ROOM, "%.11s", symbol(&labels, &task->source, pair.x[s]));
+    write_heads(f, m, crossed, example, answer.n + 1, asks, pair.n, seen);
     tape_record(recording);
 }
 
@@ -237,19 +232,14 @@ static void warmup_run(const Config *o, const Task *task, bool pre, int warmup, 
     Rng draws = rng_new((uint64_t)o->seed, 1), drop = rng_new((uint64_t)o->seed, 2);
     Pair *pair = allocate((size_t)o->batch, sizeof *pair);
     int every = o->warmup_steps < 25 ? 1 : o->warmup_steps / 25, since = 0;
-    double total = 0;
+    double total = 0, norm;
+    Network net = { &m.params, &m, decode };
     for (int step = 1; step <= o->warmup_steps && !interrupted(); step++) {
         for (int b = 0; b < o->batch; b++) task->draw(task, &draws, TRAIN, &pair[b]);
         tape_reset();
         Batch batch = batch_of(pair, o->batch, task);
-        int *said = tape_room((size_t)(batch.T * batch.B) * sizeof *said);
-        Var *loss = v_cross_entropy(decode(&m, &batch, 1, &drop, said), batch.target);
-        params_zero_grad(&m.params);
-        tape_backward(loss);
-        params_clip_grad(&m.params, o->clip);
         adam.lr = o->warmup_lr * (step < warmup ? (double)step / warmup : 1);
-        optim_step(&adam, &m.params);
-        total += (double)loss->value.at[0], since++;
+        total += trial_step(&net, &adam, &batch, 1, o->clip, &drop, &norm), since++;
         if (step % every && step != o->warmup_steps) continue;
         fprintf(f, "%s,%d,%d,", pre ? "pre" : "post", warmup, step);
         csv_number(f, total / since), fputc('\n', f);

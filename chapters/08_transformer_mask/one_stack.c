@@ -307,7 +307,8 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
     enum { LETTERS = 24 };
     Output *out = output_open(folder, "attention.csv");
     FILE *f = output_file(out);
-    char row[UTF8_ROOM], column[UTF8_ROOM];
+    Label label[LETTERS];
+    char room[UTF8_ROOM];
     int T = m->plan.most < LETTERS ? m->plan.most : LETTERS, ids[LETTERS];
     memcpy(ids, book->test.ids, (size_t)T * sizeof *ids);
     if (!causal) ids[T / 2] = gap_id(m);
@@ -316,15 +317,8 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
     tape_reset();
     Pass pass = { .m = m, .stack = &m->decoder, .seen = { .B = 1, .causal = causal } };
     stack_run(&pass, model_embed(m, m->Et, ids, 1, T, 0, NULL));
-    for (int l = 0; l < m->decoder.blocks; l++)
-        for (int h = 0; h < m->plan.heads; h++)
-            for (int t = 0; t < T; t++)
-                for (int s = 0; s < T; s++) {
-                    fprintf(f, "block %d head %d,1,%d,%s,", l + 1, h + 1, t, symbol(m, &book->vocab, ids[t], row));
-                    fprintf(f, "%d,%s,", s, symbol(m, &book->vocab, ids[s], column));
-                    csv_number(f, (double)attention_weights(pass.looked[l], 0, h, t)[s]);
-                    fputc('\n', f);
-                }
+    for (int t = 0; t < T; t++) snprintf(label[t], LABEL_ROOM, "%s", symbol(m, &book->vocab, ids[t], room));
+    write_heads(f, m, pass.looked, 1, T, label, T, label);
     tape_record(recording);
     output_close(out);
 }

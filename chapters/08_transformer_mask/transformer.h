@@ -5,6 +5,8 @@
 #include "trial.h"
 #include "workbook.h"
 
+#include <stdio.h>
+
 typedef struct {
     int seed, threads;
     const char *out, *task, *corpus, *load, *prompt;
@@ -75,6 +77,11 @@ Places places_of(const Attention *a, Var *x, Seen seen);
 Var   *linear(const Linear *l, Var *x);
 Cache  cache_new(const Model *m, int B, int most);
 void   cache_free(Cache *c);
+
+/* Rows of attention.csv: the weights of every head of every block, for T symbols `asks` that look at S `seen`, as they are named. */
+enum { LABEL_ROOM = 12 };
+typedef char Label[LABEL_ROOM];
+void   write_heads(FILE *f, const Model *m, Var *const looked[], int example, int T, Label asks[], int S, Label seen[]);
 
 void   plan_set(Checkpoint *c, const Model *m);        /* … into a file, with the parameters, and back */
 void   model_load(Model *m, const Checkpoint *c, int source, int target, int said);

@@ -531,6 +531,18 @@ Plan plan_of(const Config *o)
                    .fused = o->fused };
 }
 
+void write_heads(FILE *f, const Model *m, Var *const looked[], int example, int T, Label asks[], int S, Label seen[])
+{
+    for (int l = 0; l < m->decoder.blocks; l++)
+        for (int h = 0; h < m->plan.heads; h++)
+            for (int t = 0; t < T; t++)
+                for (int s = 0; s < S; s++) {
+                    fprintf(f, "block %d head %d,%d,%d,%s,%d,%s,", l + 1, h + 1, example, t, asks[t], s, seen[s]);
+                    csv_number(f, (double)attention_weights(looked[l], 0, h, t)[s]);
+                    fputc('\n', f);
+                }
+}
+
 void plan_set(Checkpoint *c, const Model *m)
 {
     const Plan *p = &m->plan;
