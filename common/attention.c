@@ -216,7 +216,11 @@ static Matrix room_take(real **room, int rows, int cols)
 static Matrix copy_of(real **room, Matrix m)
 {
     Matrix copy = room_take(room, m.rows, m.cols);
-    for (int r = 0; r < m.rows; r++) memcpy(mat_row(copy, r), mat_row(m, r), (size_t)m.cols * sizeof(real));
+    for (int r = 0; r < m.rows; r++) {
+        real *restrict to = mat_row(copy, r);
+        const real *from = mat_row(m, r);
+        for (int c = 0; c < m.cols; c++) to[c] = from[c];
+    }
     return copy;
 }
 

@@ -85,7 +85,16 @@ typedef struct { const real *at; ptrdiff_t row, col; } Steps;      /* element (i
 /* What the sums of a tile begin with: C itself, zeros, or a row that all its rows have. */
 typedef struct { const real *at; int stride; } Start;
 
-typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int stride, Start from);
+/* What a tile computes: C (…) = from + A (…,k) B (k,…), C in steps of `stride` from row to row. It is handed over by address:
+ * as arguments some of this would be copied on the stack, and a copy wider than the stores it reads waits for all of those. */
+typedef struct {
+    int k, b_stride, stride;
+    Steps a;
+    const real *b;
+    real *c;
+    Start from;
+} Tile;
+typedef void TileFn(const Tile *t);
 
 /* A tile of R rows and V vectors. The rows are variables of their own, s0 … s5, and not an array of rows: only then do both
  * gcc and clang see that they may live in registers. */
@@ -103,21 +112,25 @@ typedef void TileFn(int k, Steps a, const real *b, int b_stride, real *c, int st
 #endif
 
 #define DECLARE(i, V) real s##i[V * VECTOR];
-#define LOAD(i, V)    for (int j = 0; j < V * VECTOR; j++) s##i[j] = from.at[(ptrdiff_t)i * from.stride + j];
-#define FETCH(i, V)   for (int v = 0; v < V; v++) PREFETCH(c + (ptrdiff_t)i * stride + v * VECTOR);
-#define STORE(i, V)   for (int j = 0; j < V * VECTOR; j++) c[(ptrdiff_t)i * stride + j] = s##i[j];
-#define GATHER(i, V)  for (int j = 0; j < V * VECTOR; j++) s##i[j] = real_fma(x[i * a.row], b[j], s##i[j]);
+#define LOAD(i, V)    for (int j = 0; j < V * VECTOR; j++) s##i[j] = from[i * from_stride + j];
+#define FETCH(i, V)   for (int v = 0; v < V; v++) PREFETCH(c + i * stride + v * VECTOR);
+#define STORE(i, V)   for (int j = 0; j < V * VECTOR; j++) c[i * stride + j] = s##i[j];
+#define GATHER(i, V)  for (int j = 0; j < V * VECTOR; j++) s##i[j] = real_fma(a[i * a_row], b[j], s##i[j]);
 
 #define TILE(R, V)                                                                                      \
-static void tile_##R##x##V(int k, Steps a, const real *b, int b_stride, real *c, int stride, Start from) \
+static void tile_##R##x##V(const Tile *t)                                                               \
 {                                                                                                       \
-    const real *x = a.at;                                                                               \
+    const real *a = t->a.at, *b = t->b, *from = t->from.at;                                             \
+    real *c = t->c;                                                                                     \
+    ptrdiff_t a_row = t->a.row, a_col = t->a.col, b_stride = t->b_stride, stride = t->stride;           \
+    ptrdiff_t from_stride = t->from.stride;                                                             \
+    int k = t->k;                                                                                       \
     ROWS_##R(FETCH, V)                                                                                  \
     ROWS_##R(DECLARE, V)                                                                                \
     ROWS_##R(LOAD, V)                                                                                   \
     do {                                                                                                \
         ROWS_##R(GATHER, V)                                                                             \
-        x += a.col;                                                                                     \
+        a += a_col;                                                                                     \
         b += b_stride;                                                                                  \
     } while (--k > 0);                                                                                  \
     ROWS_##R(STORE, V)                                                                                  \
@@ -225,11 +238,16 @@ static void edge_copy(real *to, ptrdiff_t to_row, ptrdiff_t to_col, const real *
 /* Rows i0 … i1 of a product under one panel, into c, which points at row i0 and the panel's first column. */
 static void multiply_rows(const Product *x, const Panel *panel, int i0, int i1, real *c, int stride, Into into)
 {
-    for (int i = i0; i < i1; i += ROWS, c += (ptrdiff_t)ROWS * stride) {
-        int rows = i1 - i < ROWS ? i1 - i : ROWS;
-        Steps a = { x->A.at + i * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col };
-        Start from = into == ADD ? (Start){ c, stride } : (Start){ panel->begin, 0 };
-        tiles[panel->width / VECTOR - 1][rows - 1](panel->depth, a, panel->at, panel->stride, c, stride, from);
+    TileFn *const *tile = tiles[panel->width / VECTOR - 1];
+    bool add = into == ADD;
+    Tile t = { .k = panel->depth, .b_stride = panel->stride, .stride = stride, .b = panel->at, .c = c,
+               .a = { x->A.at + i0 * x->A.row + panel->p0 * x->A.col, x->A.row, x->A.col },
+               .from = { add ? c : panel->begin, add ? stride : 0 } };
+    for (int i = i0; i < i1; i += ROWS) {
+        tile[(i1 - i < ROWS ? i1 - i : ROWS) - 1](&t);
+        t.a.at += ROWS * t.a.row;
+        t.c += ROWS * (ptrdiff_t)stride;
+        t.from.at += ROWS * (ptrdiff_t)t.from.stride;
     }
 }
 
@@ -416,6 +434,17 @@ void mat_tanh(Matrix Y, Matrix A)          { mat_map(tanh_row, Y, &A, NULL, 0); 
 #define PLUS(a, b)  ((a) + (b))
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
+/* result[r] = op over the LANES numbers of row r of a square, in pairs as IN_PAIRS takes them: the square is turned first, so
+ * that all rows are reduced at once. */
+#define REDUCE(result, square, op)                                                                              \
+    do {                                                                                                        \
+        _Alignas(64) real other[LANES * LANES], *x = (square)[0];                                               \
+        for (int i = 0; i < 2; i++) riffle(other, x, LANES * LANES / 2), riffle(x, other, LANES * LANES / 2);   \
+        for (int half = LANES / 2; half > 0; half /= 2)                                                         \
+            for (int i = 0; i < half * LANES; i++) x[i] = op(x[i], x[i + half * LANES]);                        \
+        memcpy(result, x, LANES * sizeof(real));                                                                \
+    } while (0)
+
 real sum_lanes(const real *x, int n)
 {
     real lane[LANES] = { 0 };
@@ -425,6 +454,26 @@ real sum_lanes(const real *x, int n)
     for (int l = 0; j + l < n; l++) lane[l] += x[j + l];
     IN_PAIRS(lane, PLUS);
     return lane[0];
+}
+
+static inline void block_add(real *restrict part, const real *restrict x)
+{
+    for (int l = 0; l < LANES; l++) part[l] += x[l];
+}
+
+void sum_each_row(real *sum, Matrix A)
+{
+    for (int first = 0; first < A.rows; first += LANES) {
+        _Alignas(64) real part[LANES][LANES] = { 0 }, total[LANES];
+        int rows = A.rows - first < LANES ? A.rows - first : LANES, whole = A.cols / LANES * LANES;
+        for (int r = 0; r < rows; r++) {
+            const real *x = mat_row(A, first + r);
+            for (int j = 0; j < whole; j += LANES) block_add(part[r], x + j);
+            for (int l = 0; whole + l < A.cols; l++) part[r][l] += x[whole + l];
+        }
+        REDUCE(total, part, PLUS);
+        memcpy(sum + first, total, (size_t)rows * sizeof *sum);
+    }
 }
 
 double sum_squares(const real *x, size_t n)
@@ -488,16 +537,6 @@ static inline void block_scale(real *restrict y, real *restrict unused, real sca
         for (int j = 0; j < (g)->whole; j += LANES) work(row + j, (g)->part[r], (s)[r]);                        \
     }
 
-/* result[r] = op over the LANES partial results of row r, in pairs as IN_PAIRS takes them */
-#define REDUCE(result, g, op)                                                                                   \
-    do {                                                                                                        \
-        _Alignas(64) real other[LANES * LANES], *x = (g)->part[0];                                              \
-        for (int i = 0; i < 2; i++) riffle(other, x, LANES * LANES / 2), riffle(x, other, LANES * LANES / 2);   \
-        for (int half = LANES / 2; half > 0; half /= 2)                                                         \
-            for (int i = 0; i < half * LANES; i++) x[i] = op(x[i], x[i + half * LANES]);                        \
-        memcpy(result, x, LANES * sizeof(real));                                                                \
-    } while (0)
-
 static void fill_parts(Group *g, real x)
 {
     for (int r = 0; r < LANES; r++)
@@ -510,7 +549,7 @@ static void group_exp(Group *g, Matrix A, const Matrix *mask, real top[LANES], r
     group_load(g, A, mask);
     fill_parts(g, -INFINITY);
     EACH_BLOCK(block_top, g, top)
-    REDUCE(top, g, LARGER);
+    REDUCE(top, g->part, LARGER);
     for (int l = 0; l < g->rest; l++) block_top(g->tail[l], top, 0);
     for (int r = 0; r < LANES; r++) top[r] = top[r] == -INFINITY ? 0 : top[r];
     fill_parts(g, 0);
@@ -519,7 +558,7 @@ static void group_exp(Group *g, Matrix A, const Matrix *mask, real top[LANES], r
         for (int r = 0; r < LANES; r++) g->tail[l][r] = r_exp(g->tail[l][r] - top[r]);
         for (int r = 0; r < LANES; r++) g->part[r][l] += g->tail[l][r];
     }
-    REDUCE(total, g, PLUS);
+    REDUCE(total, g->part, PLUS);
 }
 
 static void group_scale(Group *g, const real scale[LANES])

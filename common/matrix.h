@@ -78,6 +78,7 @@ void mat_scatter(Matrix A, const int *index, Matrix Y);          /* row index[r]
 void mat_add_row(Matrix Y, Matrix b);                            /* Y += b, b (1,n) added to every row                 */
 void mat_sum_rows(Matrix b, Matrix A, Into into);                /* b (1,n) = Σ over the rows of A (m,n), in order     */
 real sum_lanes(const real *x, int n);                            /* Σ x[j], the fixed order of all our sums            */
+void sum_each_row(real *sum, Matrix A);                          /* sum[r] = sum_lanes of row r, many rows at a time   */
 double sum_squares(const real *x, size_t n);                     /* Σ x[j]², in double, the same fixed order           */
 
 #endif

@@ -348,38 +348,62 @@ Var *(v_softmax)(const char *where, Var *A, const Matrix *mask)
 
 /* ---- layer_norm: a row of kept holds u, 1/√(var + ε), and room for n numbers, in the end dY ⊙ u ---------------------------- */
 
-static void layer_norm_rows(int begin, int end, void *arg)
+/* The rows of a piece, LANES at a time: f(y, first, rows). */
+static void norm_groups(const Var *y, int begin, int end, void (*f)(const Var *y, int first, int rows))
 {
-    const Var *y = arg;
+    for (int r = begin; r < end; r += LANES) f(y, r, end - r < LANES ? end - r : LANES);
+}
+
+static void norm_group(const Var *y, int first, int rows)
+{
     int n = y->value.cols;
     const real *g = y->in[1]->value.at, *b = y->in[2]->value.at;
-    for (int r = begin; r < end; r++) {
-        const real *a = mat_row(y->in[0]->value, r);
-        real *restrict u = mat_row(y->kept, r), *restrict out = mat_row(y->value, r), mean = sum_lanes(a, n) / (real)n;
+    Matrix A = mat_rows(y->in[0]->value, first, rows), U = mat_rows(y->kept, first, rows), Y = mat_rows(y->value, first, rows);
+    real sum[LANES];
+    sum_each_row(sum, A);
+    for (int r = 0; r < rows; r++) {
+        const real *a = mat_row(A, r), mean = sum[r] / (real)n;
+        real *restrict u = mat_row(U, r), *restrict out = mat_row(Y, r);
         for (int j = 0; j < n; j++) u[j] = a[j] - mean;
         for (int j = 0; j < n; j++) out[j] = u[j] * u[j];
-        real scale = u[n] = 1 / real_sqrt(sum_lanes(out, n) / (real)n + (real)1e-5);
+    }
+    sum_each_row(sum, Y);
+    for (int r = 0; r < rows; r++) {
+        real *restrict u = mat_row(U, r), *restrict out = mat_row(Y, r), scale = 1 / real_sqrt(sum[r] / (real)n + (real)1e-5);
         for (int j = 0; j < n; j++) u[j] *= scale;
         for (int j = 0; j < n; j++) out[j] = real_fma(g[j], u[j], b[j]);
+        u[n] = scale;
     }
 }
 
-static void layer_norm_rows_back(int begin, int end, void *arg)
+static void norm_group_back(const Var *y, int first, int rows)
 {
-    const Var *y = arg;
     int n = y->value.cols;
     const real *g = y->in[1]->value.at;
-    for (int r = begin; r < end; r++) {
-        const real *dy = mat_row(y->grad, r), *u = mat_row(y->kept, r);
-        real *restrict da = mat_row(y->in[0]->grad, r), *restrict room = mat_row(y->kept, r) + n + 1;
-        for (int j = 0; j < n; j++) room[j] = dy[j] * g[j];
-        real mean = sum_lanes(room, n) / (real)n;
-        for (int j = 0; j < n; j++) room[j] *= u[j];
-        real along = sum_lanes(room, n) / (real)n;
-        for (int j = 0; j < n; j++) da[j] = real_fma(u[n], real_fma(-u[j], along, dy[j] * g[j] - mean), da[j]);
-        for (int j = 0; j < n; j++) room[j] = dy[j] * u[j];
+    Matrix dY = mat_rows(y->grad, first, rows), U = mat_rows(y->kept, first, rows), room = mat_cols(U, n + 1, n);
+    real mean[LANES], along[LANES];
+    for (int r = 0; r < rows; r++) {
+        const real *dy = mat_row(dY, r);
+        real *restrict x = mat_row(room, r);
+        for (int j = 0; j < n; j++) x[j] = dy[j] * g[j];
+    }
+    sum_each_row(mean, room);
+    for (int r = 0; r < rows; r++) {
+        const real *u = mat_row(U, r);
+        real *restrict x = mat_row(room, r);
+        for (int j = 0; j < n; j++) x[j] *= u[j];
+    }
+    sum_each_row(along, room);
+    for (int r = 0; r < rows; r++) {
+        const real *dy = mat_row(dY, r), *u = mat_row(U, r), m = mean[r] / (real)n, l = along[r] / (real)n;
+        real *restrict da = mat_row(y->in[0]->grad, first + r), *restrict x = mat_row(room, r);
+        for (int j = 0; j < n; j++) da[j] = real_fma(u[n], real_fma(-u[j], l, dy[j] * g[j] - m), da[j]);
+        for (int j = 0; j < n; j++) x[j] = dy[j] * u[j];
     }
 }
+
+static void layer_norm_rows(int begin, int end, void *y)      { norm_groups(y, begin, end, norm_group); }
+static void layer_norm_rows_back(int begin, int end, void *y) { norm_groups(y, begin, end, norm_group_back); }
 
 enum { NORM_ROWS = 64 };                   /* that a thread takes at a time */
 
@@ -443,7 +467,7 @@ Var *(v_mean)(const char *where, Var *A)
     CHECK_AT(where, mat_size(A->value) > 0, "mean of nothing: A (%d,%d)", SHAPE(A));
     Var *y = tape_push("mean", where, ONE(A), 1, 1, mean_back);
     Matrix sums = tape_matrix(1, A->value.rows);
-    for (int r = 0; r < A->value.rows; r++) sums.at[r] = sum_lanes(mat_row(A->value, r), A->value.cols);
+    sum_each_row(sums.at, A->value);
     y->scalar = 1 / (real)mat_size(A->value);
     y->value.at[0] = sum_lanes(sums.at, A->value.rows) * y->scalar;
     return y;
