@@ -833,13 +833,13 @@ static const char *in_folder(const char *name)
 /* masks.csv tells what v_attention gives weight to, under the masks that the tasks use. */
 static void test_masks_csv(void)
 {
-    static const int five = 5, none = 0;
+    static const int three = 3, five = 5, none = 0;
     static const struct { const char *name; Seen seen; int T; } masks[] = {
-        { "encoder, bert", { .B = 1 }, 8 },
+        { "all of it", { .B = 1 }, 8 },
         { "padding: 5 of 8", { .B = 1, .lengths = &five }, 8 },
-        { "decoder, gpt", { .B = 1, .causal = true }, 8 },
+        { "causal", { .B = 1, .causal = true }, 8 },
         { "padded and causal", { .B = 1, .causal = true, .lengths = &five }, 8 },
-        { "from a cache", { .B = 1, .causal = true }, 1 },
+        { "from a cache: 3 of 8", { .B = 1, .lengths = &three }, 1 },
         { "cross: 6 steps, 5 of 8", { .B = 1, .lengths = &five }, 6 },
         { "nothing", { .B = 1, .lengths = &none }, 8 },
     };

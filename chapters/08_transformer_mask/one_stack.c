@@ -136,7 +136,8 @@ static long train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
     while (row.step < o->steps && !interrupted()) {
         adam.lr = row.lr = o->lr * schedule_cosine(row.step++, o->warmup, o->steps, 0.05);
         total += train_step(m, o, book->train, causal, &w, &adam, rng, &row.grad_norm);
-        if (!isfinite(total)) die("%s: at step %ld the loss is no number: training has diverged; try a smaller --lr", name, row.step);
+        if (!isfinite(total))
+            die("%s: at step %ld the loss is no number: training has diverged; try a smaller --lr", name, row.step);
         row.tokens += each;
         row.epoch = 1 + row.tokens / book->train.n;
         progress_line(name, row.step, o->steps, total / ++since);
@@ -221,8 +222,9 @@ static Files files_open(const Config *o)
  * The network has places for T symbols and no more. When the cache is full, the later half of the text is read again from
  * place 0, and there is room for another half. From then on it sees between T/2 and T symbols, and never knows what stood
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
- * places would all be wrong.)                                                                                              */
-/* Its ids (*n); an empty prompt is the likeliest symbol of the vocabulary. */
+ * places would all be wrong.) In write_text that is one line: `read` is the next symbol to be read, and when all places are
+ * taken it goes back by half of them, and the cache is empty.                                                              */
+/* Its ids (*n); an empty prompt is the likeliest symbol of the vocabulary, whose id is 0. */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
     if (!*prompt) {
@@ -303,7 +305,7 @@ static const char *symbol(const Model *m, const Vocab *vocab, int id, char room[
 static void write_looks(const Model *trained, const Corpus *book, bool causal, const char *folder)
 {
     Model fused = *trained, *m = &fused;
-    m->plan.fused = true;                                                /* which keeps its weights */
+    m->plan.fused = true;                                                /* v_attention keeps P to be looked at */
     enum { LETTERS = 24 };
     Output *out = output_open(folder, "attention.csv");
     FILE *f = output_file(out);
@@ -419,10 +421,11 @@ void run_gpt(const Config *o)
 
 /* ## 16. BERT, and who fills gaps best
  *
- * A gpt sees what is left of a gap. A bert sees both sides, which must be worth something. The run trains one of each,
- * smaller than the gpt of section 15 and with the same sizes, the same steps, and the same start; one argument differs.
+ * A gpt sees what stands to the left of a gap. A bert sees both sides, which must be worth something. The run trains one of
+ * each, smaller than the gpt of section 15, both of the same sizes, from the same start, for the same steps; `causal` is
+ * what differs (and with it the windows that are drawn, as gaps come out of the same generator).
  * Then one symbol in the middle of each of 1,000 windows of the test part is taken out, and everybody may guess
- * (gaps.csv). The counters of chapter 05 join in, twice: from the left alone, (2.2) there; and from both sides, which a
+ * (gaps.csv). The counters of chapter 05 join in, twice: from the left alone, that chapter's (2.2); and from both sides, which a
  * language model of the left can do, too. Put each symbol v into the gap, and multiply the probabilities of v and of the
  * n-1 symbols behind it, whose contexts now hold v. What fits worst behind shows that v was wrong.
  *
@@ -605,10 +608,10 @@ void run_bert(const Config *o)
  * - Residual sums carry the gradient through depth as the LSTM's cell carried it through time. Pre-norm keeps the path
  *   free; post-norm wants a warm-up.
  * - In training all steps go at once. In writing they wait for each other, and a cache spares what cannot have changed.
- * - A low loss under teacher forcing may mean that the network has learned not to listen.
+ * - A low loss under teacher forcing may hide that the one symbol which needs the source was never learned.
  *
- * This is the end of the book. You began with a table of letters and derivatives by hand, and what stands above is, but
- * for its size, the network behind the programs that everybody talks about. You have seen all of it.
+ * This is the end of the book. You began with a table of letters and derivatives by hand; what stands above is, but for
+ * its size and for the list of simplifications, the network that large language models are made of.
  *
  * ## References
  *

@@ -8,8 +8,8 @@
  * Taking the recurrence away takes two things with it. Nothing tells the rows apart but what they hold, so order must be
  * put into the numbers (section 5). And nothing stops a row from looking at what it is to predict, so somebody must
  * forbid it: a *mask* says who may see whom (section 3). The rest of this chapter is one network with different masks. It
- * translates numbers, continues the Quijote, and fills gaps in it, and its fifty lines of attention are the same every
- * time.
+ * translates numbers, continues the Quijote, and fills gaps in it, and its lines of attention, some fifty with the mask,
+ * are the same every time.
  *
  *     run        make chapter-08                                        number series; a minute on two cores, as each of these
  *                make chapter-08 ARGS='--task words'                    chapter 06's and 07's Spanish numbers
@@ -35,7 +35,13 @@
  * Shapes: B sequences, T steps that ask, S places that are asked (S = T where a sequence looks at itself), D width of a
  * row, h heads of width d = D/h each, F width inside a block, V symbols. Rows are vectors. The rows of a sequence now lie
  * together: step t of sequence b is row b·T + t, because it is sequences that are looked at as a whole, and no longer
- * steps.                                                                                                                   */
+ * steps.
+ *
+ * Three letters serve twice, as they do in the literature: E is scores in (2.2) and the embedding in (5.1), P is weights in
+ * (2.3) and positions in (5.1), V is values everywhere but in a shape, where it counts symbols. `Seen` is how a mask is
+ * written down (common/attention.h): { B, causal, lengths }, where lengths[b] says how many places of sequence b are no
+ * padding, and NULL that all are; it is kept as a pointer, so it must live as long as the tape. PAD, -1, is the id that
+ * reads a row of zeros (common/pairs.h).                                                                                  */
 #include "transformer.h"
 
 #include <stdio.h>
@@ -65,7 +71,7 @@
  *
  * So let the network make three rows out of each row, one for each role:
  *
- *     Q = X Wq + bq       K = X' Wk + bk       V = X' Wv + bv                      (2.1)   W (D,D), b (1,D)
+ *     Q = X Wq + bq       K = X' Wk + bk       V = X' Wv + bv                      (2.1)   (T,D) (S,D) (S,D); W (D,D)
  *     E = (Q/√d) Kᵀ                                                                (2.2)   (T,S)   scores
  *     P = softmax(E) by rows                                                       (2.3)   (T,S)   weights
  *     Y = P V                                                                      (2.4)   (T,D)
@@ -83,9 +89,10 @@
  *       64    0.828     0.172           0.244     0.924
  *     1024    0.954     0.167           0.067     0.926
  *
- * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and in most
- * rows does not learn. With it the start does not depend on d. In chapter 07 A was 32, and the learning could still
- * repair it.                                                                                                               */
+ * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and learns
+ * nothing in most rows: those where one weight is near 1 already, so that no slope is left to move it (exercise 08.1
+ * counts them). With it the start does not depend on d. Chapter 07 did without: its queries and keys were 32 wide, and
+ * there training could still repair it.                                                                                   */
 static void show_scale(const Config *o)
 {
     enum { PLACES = 32, DRAWS = 500 };
@@ -125,25 +132,27 @@ static void show_scale(const Config *o)
  *   places up to t: a triangle. This is the *causal* mask. It protects training from being too easy, and makes it true to
  *   what the network will know when it writes.
  *
- * masks.csv (drawn in masks.png) has them all:
+ * masks.csv (drawn in masks.png) has them all, and what each protects:
  *
- *     encoder, bert     all is seen. No mask is also a mask
- *     padding           5 of 8 places: three columns are hidden
- *     decoder, gpt      the triangle
- *     padded and causal both: what is allowed by each. With padding *behind* the symbols it changes nothing for the rows that
- *                       count, whose triangle ends before the padding begins
- *     from a cache      one step asks at a time, the last of 8 (section 7): the triangle's last row
- *     cross             6 steps of a decoder, 8 places of a source of which 5 are letters: no triangle. The source is given
+ *     all of it         bert; an encoder whose sources are equally long. Nothing is hidden, so nothing is protected: bert's
+ *                       answers are taken out of its text instead (section 13)
+ *     padding           an encoder, 5 places of 8: three columns are dark. The result from its batch
+ *     causal            a decoder, a gpt: the triangle. Training from the answer
+ *     padded and causal both, what each allows. Nobody needs it here: with padding *behind* the symbols the triangle of a row
+ *                       that counts ends before the padding begins
+ *     from a cache      one step asks, and 3 of 8 places are filled (section 7). The step from places not yet written
+ *     cross             6 steps of a decoder, a source of 5 letters in 8 places: no triangle, as all of the source is given.
+ *                       The result from its batch
  *     nothing           a row that may see nothing
  *
- * The last is the trap in the course notebook that this chapter's series come from. To train without telling the decoder
- * the truth, it gives the decoder a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
+ * The last is a trap. The notebook that this chapter's series come from (docs/references.md), to train without telling the
+ * decoder the truth, gives it a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
  * NaN, which one step later is in every weight. Here such a row has weights 0 and gives a row of zeros (matrix.h). And it
  * was not what was wanted, anyway: even a decoder that is told nothing must see its own steps. What it is *told* is one
  * thing, and where it may *look* another. Section 10 tells it nothing, and leaves the mask alone.
  *
  * `S - T` in may_see matters where T < S: the steps that ask are the last T of the S places, so step t stands at place t
- * + S - T. That is what a cache needs.                                                                                     */
+ * + S - T. So do several steps that come at once behind some that are known; show_fused has 50 behind 10.                  */
 static bool may_see(Seen seen, int b, int t, int s, int T, int S)
 {
     if (seen.lengths && s >= seen.lengths[b]) return false;
@@ -168,15 +177,15 @@ static void write_mask(FILE *f, const char *name, Seen seen, int T, int S)
 
 static void write_masks(const Config *o)
 {
-    static const int five = 5, none = 0;
+    static const int three = 3, five = 5, none = 0;
     Output *out = output_open(o->out, "masks.csv");
     FILE *f = output_file(out);
     fputs("mask,row,column,seen\n", f);
-    write_mask(f, "encoder, bert", (Seen){ .B = 1 }, 8, 8);
+    write_mask(f, "all of it", (Seen){ .B = 1 }, 8, 8);
     write_mask(f, "padding: 5 of 8", (Seen){ .B = 1, .lengths = &five }, 8, 8);
-    write_mask(f, "decoder, gpt", (Seen){ .B = 1, .causal = true }, 8, 8);
+    write_mask(f, "causal", (Seen){ .B = 1, .causal = true }, 8, 8);
     write_mask(f, "padded and causal", (Seen){ .B = 1, .causal = true, .lengths = &five }, 8, 8);
-    write_mask(f, "from a cache", (Seen){ .B = 1, .causal = true }, 1, 8);
+    write_mask(f, "from a cache: 3 of 8", (Seen){ .B = 1, .lengths = &three }, 1, 8);
     write_mask(f, "cross: 6 steps, 5 of 8", (Seen){ .B = 1, .lengths = &five }, 6, 8);
     write_mask(f, "nothing", (Seen){ .B = 1, .lengths = &none }, 8, 8);
     output_close(out);
@@ -216,7 +225,8 @@ static Var *attention_visible(Var *Q, Var *K, Var *V, int heads, Seen seen, doub
 Var *linear(const Linear *l, Var *x) { return v_linear(x, l->W, l->b); }
 
 /* The keys and values of (2.1) belong together, with the mask that says who may see them; so they travel together. The
- * queries come from whoever asks.                                                                                          */
+ * queries come from whoever asks. `looked` is left for the plots: behind v_attention's result stand the weights P of all
+ * heads, which attention_weights reads out.                                                                                */
 Places places_of(const Attention *a, Var *x, Seen seen)
 {
     return (Places){ .k = linear(&a->k, x), .v = linear(&a->v, x), .seen = seen };
@@ -306,9 +316,10 @@ void show_basics(const Config *o)
  * = 1 to fill the table, each row from the one before. (It also takes no sin and cos from the C library, whose last bits
  * differ between machines. The two that it needs, of an angle of at most 1, come from their series.)
  *
- * A trap is hidden in (5.1). How large should E be beside P at the start? Here √D E has numbers of size 0.1 (`--spread`),
- * a wave's are 0.7. With spread 1, which is what an embedding of N(0,1) amounts to, every row is first of all *what* it
- * is and only then *where*, and a query for a place is drowned in noise. Section 16 measures what that costs.              */
+ * A trap is hidden in (5.1). How large should E be beside P at the start? Here √D E has numbers of size 0.1: E begins as
+ * N(0, spread²/D) with `--spread` 0.1, and a wave's numbers are of size 0.7. An embedding often begins as N(0,1). That is
+ * spread 1 if nothing multiplies it, and spread √D in (5.1): every row is then first of all *what* it is and only then
+ * *where*, and a query for a place is drowned in noise. Section 16 measures what spread 1 costs.                           */
 static void wave(double angle, double *sine, double *cosine)
 {
     double term = 1;
@@ -352,9 +363,9 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *
  *     ffn(x) = max(x W₁ + b₁, 0) W₂ + b₂                                           (6.1)   W₁ (D,F), W₂ (F,D)
  *
- * Blocks of these two, one on the other, would be as deep as chapter 02's recurrence was long, and their gradients as
- * weak. The cure is chapter 03's. A cell's c went from step to step by a *sum*, and a row goes from block to block by
- * one:
+ * Put a dozen such blocks one on the other, and depth is what length was in chapter 02: the gradient comes back through a
+ * product of as many Jacobians, and vanishes or explodes. The cure is chapter 03's. A cell's c went from step to step by a
+ * *sum*, and a row goes from block to block by one:
  *
  *     x ← x + attention(x)        x ← x + ffn(x)                                   (6.2)   residual connections
  *
@@ -371,9 +382,13 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *
  * With (6.5) a path of sums alone leads from the last block to the first, and the gradient comes back on it unharmed.
  * With (6.4) a norm lies across that path in every block. Section 11 measures what that does to the first steps. Dropout,
- * where it is on, falls on f(x) before the sum, between the two layers of (6.1), and on (5.1).
+ * where it is on, falls on f(x) before the sum, between the two layers of (6.1), on the weights (section 4), and on (5.1).
  *
- * enter and leave are what stands before f and behind it, so that a block reads as (6.2).                                  */
+ * enter and leave are what stands before f and behind it, so that a block reads as (6.2). A block of the decoder, pre-norm:
+ *
+ *     x ──┬── norm ── attention to itself ── + ──┬── norm ── attention to the memory ── + ──┬── norm ── (6.1) ── + ── x
+ *         └──────────────────────────────────┘   └──────────────────────────────────────┘   └────────────────────┘
+ */
 static Var *enter(const Model *m, const Norm *norm, Var *x) { return m->plan.pre ? v_layer_norm(x, norm->g, norm->b) : x; }
 
 static Var *leave(const Pass *pass, const Norm *norm, Var *x, Var *y)
@@ -430,7 +445,7 @@ Var *stack_run(Pass *pass, Var *x)
 {
     for (int layer = 0; layer < pass->stack->blocks; layer++) x = block_run(pass, layer, x);
     if (pass->cache) pass->cache->n++;
-    return enter(pass->m, &pass->stack->last, x);
+    return enter(pass->m, &pass->stack->last, x);                        /* (6.5): the norm after the last block */
 }
 
 Cache cache_new(const Model *m, int B, int most)
@@ -451,7 +466,8 @@ void cache_free(Cache *c)
 /* ### The parameters
  *
  * Weights begin uniform in ±√(6/(in + out)) (Glorot and Bengio 2010), biases at 0, the norms as if they were not there.
- * Names such as "decoder.2.cross.q.W" go to the checkpoints.                                                               */
+ * Names such as "decoder.2.cross.q.W" go to the checkpoints. A network of one stack calls it the decoder, whatever its mask;
+ * `plan->source` 0 says that there is no other.                                                                            */
 static Linear linear_new(Params *p, const char *where, const char *name, int in, int out)
 {
     char full[NAME_ROOM];
