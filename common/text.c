@@ -170,6 +170,14 @@ Vocab vocab_of_symbols(const uint32_t *code, int n)
     return v;
 }
 
+Vocab vocab_of_utf8(const char *symbols, const char *source)
+{
+    Text text = text_of_symbols(symbols, strlen(symbols), source);
+    Vocab vocab = vocab_of_symbols(text.code, text.n);
+    text_free(&text);
+    return vocab;
+}
+
 Vocab vocab_new(const uint32_t *code, int n)
 {
     uint32_t highest = 0;

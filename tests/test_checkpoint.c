@@ -206,6 +206,27 @@ static void test_views_and_params(void)
     params_free(&p), params_free(&q);
 }
 
+/* Symbols that mean something to a reader of JSON or of a text come back, each with its id. */
+static void test_vocab(void)
+{
+    static const uint32_t symbols[] = U"\nñ\"\\\r/€😀\xfeff\1 a";
+    enum { V = sizeof symbols / sizeof *symbols - 1 };
+    Vocab vocab = vocab_of_symbols(symbols, V);
+    Checkpoint c = { 0 };
+    checkpoint_set_vocab(&c, &vocab);
+    checkpoint_write(&c, folder, "vocab");
+    checkpoint_free(&c);
+    vocab_free(&vocab);
+    c = checkpoint_read(in_folder("vocab"));
+    EXPECT(strcmp(checkpoint_text(&c, "vocab"), "\nñ\"\\\r/€😀\xef\xbb\xbf\1 a") == 0, "\"%s\"", checkpoint_text(&c, "vocab"));
+    vocab = checkpoint_vocab(&c);
+    EXPECT(vocab.size == V, "%d symbols, not %d", vocab.size, V);
+    if (vocab.size == V) EXPECT_SAME_BYTES(vocab.code, symbols, V * sizeof *symbols, "symbols");
+    checkpoint_free(&c);
+    EXPECT(vocab_id(&vocab, 0x20ac) == 6, "it outlives the checkpoint, where € is %d", vocab_id(&vocab, 0x20ac));
+    vocab_free(&vocab);
+}
+
 /* ---- files written by hand ----------------------------------------------------------------------------------------- */
 
 /* A file with this header and `size` bytes of data, 0, 1, 2, …; its length is said to be `lie` more than it is. */
@@ -283,6 +304,12 @@ static void call_int(void)
     checkpoint_int(&c, asked.name, asked.low, asked.high);
 }
 
+static void call_vocab(void)
+{
+    Checkpoint c = checkpoint_read(asked.path);
+    checkpoint_vocab(&c);
+}
+
 static void expect_refused(const char *json, size_t size, long lie, const char *what)
 {
     asked.path = by_hand(json, size, lie);
@@ -317,6 +344,9 @@ static void test_asking_for_what_is_not_there(void)
     }
     asked.name = "lines";
     expect_death(call_int, "lines", "a text of several lines in the message");
+    expect_death(call_vocab, "'vocab'", "no vocabulary");
+    asked.path = by_hand("{\"__metadata__\":{\"vocab\":\"\"}}", 0, 0);
+    expect_death(call_vocab, asked.path, "an empty vocabulary");
 }
 
 #define TENSOR(dtype, shape, span) "{\"x\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" span "}}"
@@ -664,6 +694,7 @@ static void run_all(void)
 {
     RUN(test_round_trip);
     RUN(test_views_and_params);
+    RUN(test_vocab);
     RUN(test_other_writers);
     RUN(test_asking_for_what_is_not_there);
     RUN(test_wrong_headers);

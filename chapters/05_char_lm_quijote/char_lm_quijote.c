@@ -374,16 +374,13 @@ static void report(Trainer *t, Curve *curve, const Corpus *d, const Config *o, d
  * writing leaves the one before it.                                                                                       */
 static void set_model(Checkpoint *c, const Model *m, const Vocab *vocab)
 {
-    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
-    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
     checkpoint_set(c, "model", "char_lm");
     checkpoint_set(c, "cell", "%s", cell_name(m->cell));
     checkpoint_set(c, "embedding", "%d", m->D);
     checkpoint_set(c, "hidden", "%d", m->H);
     checkpoint_set(c, "layers", "%d", m->layers);
-    checkpoint_set(c, "vocab", "%s", symbols);
+    checkpoint_set_vocab(c, vocab);
     checkpoint_add_params(c, &m->params);
-    free(symbols);
 }
 
 static void model_save(const Model *m, const Vocab *vocab, const char *folder, const char *name)
@@ -398,13 +395,10 @@ static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
 {
     if (strcmp(checkpoint_text(c, "model"), "char_lm") != 0)
         die("%s: this is a checkpoint of '%s'; expected char_lm", c->path, checkpoint_text(c, "model"));
-    const char *symbols = checkpoint_text(c, "vocab");
-    Text text = text_of_symbols(symbols, strlen(symbols), c->path);
-    *vocab = vocab_of_symbols(text.code, text.n);
+    *vocab = checkpoint_vocab(c);
     model_new(m, cell_named(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
               checkpoint_int(c, "hidden", 1, 4096), checkpoint_int(c, "layers", 1, MOST_LAYERS), 0);
     checkpoint_get_params(c, &m->params);
-    text_free(&text);
 }
 
 /* Everything that decides how a run goes on, as one text: two runs with the same text are the same run. */

@@ -183,14 +183,11 @@ static void print_model(const char *name, const Model *m, const Config *o)
 static void save(const Model *m, const Vocab *vocab, const char *task, const Config *o)
 {
     Checkpoint c = { 0 };
-    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
-    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
     checkpoint_set(&c, "task", "%s", task);
-    checkpoint_set(&c, "vocab", "%s", symbols);
+    checkpoint_set_vocab(&c, vocab);
     plan_set(&c, m);
     checkpoint_write(&c, o->out, "model.safetensors");
     checkpoint_free(&c);
-    free(symbols);
 }
 
 static void load(Model *m, Vocab *vocab, const char *task, const Config *o)
@@ -198,10 +195,7 @@ static void load(Model *m, Vocab *vocab, const char *task, const Config *o)
     Checkpoint c = checkpoint_read(o->load);
     if (strcmp(checkpoint_text(&c, "task"), task) != 0)
         die("%s: its task is '%s'; expected %s", o->load, checkpoint_text(&c, "task"), task);
-    const char *symbols = checkpoint_text(&c, "vocab");
-    Text text = text_of_symbols(symbols, strlen(symbols), o->load);
-    *vocab = vocab_of_symbols(text.code, text.n);
-    text_free(&text);
+    *vocab = checkpoint_vocab(&c);
     model_load(m, &c, 0, vocab->size + 1, vocab->size);
     checkpoint_free(&c);
 }
