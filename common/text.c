@@ -219,6 +219,15 @@ int *vocab_encode(const Vocab *vocab, const Text *text)
     return ids;
 }
 
+int *vocab_encode_utf8(const Vocab *vocab, const char *utf8, const char *source, int *n)
+{
+    Text text = text_of_utf8(utf8, strlen(utf8), source);
+    int *ids = vocab_encode(vocab, &text);
+    *n = text.n;
+    text_free(&text);
+    return ids;
+}
+
 void window_batch(const int *ids, const int *start, int B, int T, int *x, int *y)
 {
     for (int t = 0; t < T; t++)

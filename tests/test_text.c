@@ -309,6 +309,16 @@ static void test_vocab_of_utf8(void)
     expect_death(call_vocab, "given.txt", "byte 2 ");
 }
 
+static void test_encode_utf8(void)
+{
+    Vocab v = vocab_of_utf8("\naño", "a vocabulary");
+    int n = -1, *ids = vocab_encode_utf8(&v, "año\r\nñañ", "a text", &n);
+    EXPECT(n == 7, "%d ids", n);
+    if (n == 7) EXPECT_SAME_BYTES(ids, ((int[]){ 1, 2, 3, 0, 2, 1, 2 }), sizeof(int[7]), "ids");
+    free(ids);
+    vocab_free(&v);
+}
+
 static void call_encode(void)
 {
     Text known = text("la mancha"), other = text("la maña");
@@ -316,10 +326,23 @@ static void call_encode(void)
     vocab_encode(&v, &other);
 }
 
+static void call_encode_utf8(void)
+{
+    Vocab v = vocab_of_utf8("la mnch", "a vocabulary");
+    int n;
+    vocab_encode_utf8(&v, given.bytes, "given.txt", &n);
+}
+
 static void test_unknown_symbol(void)
 {
     expect_death(call_encode, "'ñ'", "given.txt");
     expect_death(call_encode, "symbol 6", "7 that the model knows");
+    given.bytes = "la maña";
+    expect_death(call_encode_utf8, "given.txt: symbol 6, 'ñ'", "7 that the model knows");
+    given.bytes = "";
+    expect_death(call_encode_utf8, "given.txt", "empty");
+    given.bytes = "la\xf1";
+    expect_death(call_encode_utf8, "given.txt", "byte 2 ");
 }
 
 static void test_window_batch(void)
@@ -486,6 +509,7 @@ int main(void)
     RUN(test_vocab_by_hand);
     RUN(test_vocab_of_anything);
     RUN(test_vocab_of_utf8);
+    RUN(test_encode_utf8);
     RUN(test_unknown_symbol);
     RUN(test_window_batch);
     RUN(test_open);

@@ -588,14 +588,6 @@ static void add_baselines(Curve *curve, const Corpus *d, Result *result)
  *     top-k 5           y no se hacía esta muestra que se he por si levantó a los caballeros si asigué
  *     beam 8            que está en el mundo, que no hay más que le había d
  *     words that follow y 26.9 %, que 24.4 %, no 2.9 %, señor 2.2 %, por 1.4 %                                            */
-static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
-{
-    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
-    int *ids = vocab_encode(vocab, &text);
-    *n = text.n;
-    text_free(&text);
-    return ids;
-}
 
 /* Reads one symbol for each of the B rows of s; returns the logits (B,V), which live until the next call. */
 static Matrix read_symbols(const Model *m, Memory *s, const int *ids)
@@ -647,7 +639,7 @@ static int choose(Matrix logits, const Config *o, Choice *choice, real *p, Rng *
 
 static void write_sample(FILE *f, const Model *m, const Vocab *vocab, const Config *o)
 {
-    int n, *ids = encode_prompt(vocab, o->prompt, &n);
+    int n, *ids = vocab_encode_utf8(vocab, o->prompt, "--prompt", &n);
     Memory s = memory_new(m, 1);
     Choice *choice = allocate((size_t)m->V, sizeof *choice);
     real *p = allocate((size_t)m->V, sizeof *p);
@@ -711,7 +703,7 @@ static Beams beams_new(const Model *m, const Vocab *vocab, const Config *o, int 
 {
     Beams b = { .width = width, .count = 1, .memory = memory_new(m, width), .next = memory_new(m, width),
                 .log_probs = mat_new(width, m->V) };
-    int n, *ids = encode_prompt(vocab, o->prompt, &n);
+    int n, *ids = vocab_encode_utf8(vocab, o->prompt, "--prompt", &n);
     Memory one = memory_new(m, 1);
     log_softmax(b.log_probs, read_prompt(m, &one, ids, n), 1);
     copy_row(&b.memory, 0, &one, 0);
@@ -992,7 +984,7 @@ static void train_and_save(Model *m, Vocab *vocab, const Config *o)
     Corpus data = data_open(o);
     Result result[ORDERS + 3];
     int n;
-    free(encode_prompt(&data.vocab, o->prompt, &n));                     /* complain of the prompt now, not after training */
+    free(vocab_encode_utf8(&data.vocab, o->prompt, "--prompt", &n));     /* complain of the prompt now, not after training */
     output_try(folder, name);
     model_new(m, cell_named(o->cell, "--cell"), data.vocab.size, o->embedding, o->hidden, o->layers, (uint64_t)o->seed);
     Trainer trainer = trainer_new(m, data.train, o, o->steps);

@@ -216,18 +216,12 @@ static Files files_open(const Config *o)
  * place 0, and there is room for another half. From then on it sees between T/2 and T symbols, and never knows what stood
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
  * places would all be wrong.)                                                                                              */
-/* Its ids (*n); an empty prompt is the likeliest symbol of the vocabulary. */
+/* The ids of the prompt (*n); an empty one is the likeliest symbol of the vocabulary. */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
-    if (!*prompt) {
-        *n = 1;
-        return allocate(1, sizeof(int));
-    }
-    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
-    int *ids = vocab_encode(vocab, &text);
-    *n = text.n;
-    text_free(&text);
-    return ids;
+    if (*prompt) return vocab_encode_utf8(vocab, prompt, "--prompt", n);
+    *n = 1;
+    return allocate(1, sizeof(int));
 }
 
 /* Reads one more symbol at `place`; logits (1,V) for the next, until tape_reset. */
