@@ -87,28 +87,17 @@ static Corpus data_open(const Config *o)
  *     p(a|b) = (1 + 1 · 2/3) / (1 + 1) = 5/6           b was followed once, by a
  *     p(a|a) = (1 + 2 · 2/3) / (2 + 2) = 7/12          a was followed twice, once by a, once by b
  *
- * The code is in common/ngrams.c, because chapter 08 counts, too; read it now, it has ninety lines. `ngrams_count` fills one hash
- * table with the counts of all orders. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own key:
- * it fits into 64 bits, and it is never 0, which marks an empty slot. `ngrams_probabilities` goes from the shortest context to
- * the longest, and (2.2) is its one line of arithmetic; on the way it passes the answers of all five orders:
+ * The code is in common/ngrams.c, because chapter 08 counts, too; read it now, it has a hundred lines. `ngrams_count` fills one
+ * hash table with the counts of all orders. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own
+ * key: it fits into 64 bits, and it is never 0, which marks an empty slot. `ngrams_probabilities` goes from the shortest context
+ * to the longest, and (2.2) is its one line of arithmetic; on the way it passes the answers of all five orders:
  *
  *     p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);
  *
- * (2.1) is `bits`, in common/output.h beside `perplexity`. What is left for this chapter is the loss of a part.            */
-
-/* loss[n-1] = the mean of -ln p under the model of order n over the symbols of `part`, before which others must stand in the
- * text: up to ORDERS-1 of them are read as context. */
-static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
-{
-    double p[ORDERS];
-    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
-    for (int i = 0; i < part.n; i++) {
-        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);                         /* (2.2) */
-        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
-    }
-}
-
-/* ## 3. The network
+ * `ngrams_loss` is the mean of -ln p over the symbols of a part, for each order; add_baselines asks for it (section 7). The
+ * symbols that stand before the part are read as context. (2.1) is `bits`, in common/output.h beside `perplexity`.
+ *
+ * ## 3. The network
  *
  *     eₜ     = E[idₜ]                                  (3.1)   a row of E: D numbers that say what the symbol is like
  *     h¹ₜ    = cell₁(eₜ Wx₁ + b₁, h¹ₜ₋₁)               (3.2)   an RNN, GRU or LSTM: chapters 01, 04, 03
@@ -557,8 +546,8 @@ static void add_baselines(Curve *curve, const Corpus *d, Result *result)
     static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
     double valid[ORDERS], test[ORDERS], uniform = (double)r_log((real)d->vocab.size);
     Ngrams g = ngrams_count(d->train.ids, d->train.n);
-    ngrams_loss(&g, d->valid, d->vocab.size, valid);
-    ngrams_loss(&g, d->test, d->vocab.size, test);
+    ngrams_loss(&g, d->valid.ids, d->valid.n, d->vocab.size, valid);
+    ngrams_loss(&g, d->test.ids, d->test.n, d->vocab.size, test);
     result[0] = (Result){ "uniform", uniform, uniform };
     for (int n = 0; n < ORDERS; n++) result[n + 1] = (Result){ names[n], valid[n], test[n] };
     for (int i = 0; i <= ORDERS && curve; i++)

@@ -348,21 +348,11 @@ static void result_row(FILE *f, Result r)
     printf("  %-20s %8.3f %8.3f\n", r.model, bits(r.valid), bits(r.test));
 }
 
-static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
-{
-    double p[ORDERS];
-    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
-    for (int i = 0; i < part.n; i++) {
-        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);        /* the training part stands before this one */
-        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
-    }
-}
-
 static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FILE *f)
 {
     double valid[ORDERS], test[ORDERS];
-    ngrams_loss(g, book->valid, book->vocab.size, valid);
-    ngrams_loss(g, book->test, book->vocab.size, test);
+    ngrams_loss(g, book->valid.ids, book->valid.n, book->vocab.size, valid);
+    ngrams_loss(g, book->test.ids, book->test.n, book->vocab.size, test);
     printf("  %-20s %8s %8s   bits a character\n", "", "valid", "test");
     for (int n = 0; n < ORDERS; n++) {
         curve_add(curve, (CurveRow){ .model = gram_names[n], .split = "baseline", .loss = valid[n] });
