@@ -338,6 +338,12 @@ const char *checkpoint_text(const Checkpoint *c, const char *key)
     die("%s: this checkpoint says nothing of '%s'; expected one that this program wrote", c->path, key);
 }
 
+void checkpoint_expect_model(const Checkpoint *c, const char *model)
+{
+    const char *text = checkpoint_text(c, "model");
+    if (strcmp(text, model) != 0) die("%s: this is a checkpoint of '%s'; expected %s", c->path, text, model);
+}
+
 int checkpoint_int(const Checkpoint *c, const char *key, int low, int high)
 {
     const char *text = checkpoint_text(c, key);

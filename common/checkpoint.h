@@ -39,6 +39,7 @@ void checkpoint_write(const Checkpoint *c, const char *folder, const char *name)
 
 Checkpoint  checkpoint_read(const char *path);
 const char *checkpoint_text(const Checkpoint *c, const char *key);       /* dies when it is not there                  */
+void        checkpoint_expect_model(const Checkpoint *c, const char *model);         /* dies when "model" is another     */
 int         checkpoint_int(const Checkpoint *c, const char *key, int low, int high);
 Vocab       checkpoint_vocab(const Checkpoint *c);     /* the ids are those that it was set with; vocab_free it */
 void        checkpoint_get(const Checkpoint *c, const char *name, Matrix into);      /* dies when the shape is another */

@@ -157,6 +157,7 @@ static void expect_full(const char *path)
         mat_free(&m);
     }
     EXPECT(checkpoint_int(&c, "hidden", 1, 192) == 192, "hidden");
+    checkpoint_expect_model(&c, "test");
     checkpoint_free(&c);
     EXPECT(c.tensors == 0 && c.metas == 0 && !c.path, "checkpoint_free leaves an empty one");
 }
@@ -298,6 +299,12 @@ static void call_text(void)
     checkpoint_text(&c, asked.name);
 }
 
+static void call_model(void)
+{
+    Checkpoint c = checkpoint_read(asked.path);
+    checkpoint_expect_model(&c, asked.name);
+}
+
 static void call_int(void)
 {
     Checkpoint c = checkpoint_read(asked.path);
@@ -333,6 +340,11 @@ static void test_asking_for_what_is_not_there(void)
     }
     asked.name = "nothing";
     expect_death(call_text, "'nothing'", "unknown key");
+    for (int i = 0; i < 3; i++) {
+        asked.name = (const char *const[]){ "tes", "test2", "" }[i];
+        expect_death(call_model, "full: this is a checkpoint of 'test'; expected ", "another model");
+        expect_death(call_model, asked.name, "the model that was expected");
+    }
     asked.name = "hidden";
     for (int i = 0; i < 2; i++) {
         asked.low = ranges[i].low, asked.high = ranges[i].high;
@@ -345,6 +357,8 @@ static void test_asking_for_what_is_not_there(void)
     asked.name = "lines";
     expect_death(call_int, "lines", "a text of several lines in the message");
     expect_death(call_vocab, "'vocab'", "no vocabulary");
+    asked.path = by_hand("{\"__metadata__\":{\"task\":\"test\"}}", 0, 0), asked.name = "test";
+    expect_death(call_model, "'model'", "of no model");
     asked.path = by_hand("{\"__metadata__\":{\"vocab\":\"\"}}", 0, 0);
     expect_death(call_vocab, asked.path, "an empty vocabulary");
 }

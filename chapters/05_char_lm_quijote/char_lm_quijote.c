@@ -382,8 +382,7 @@ static void model_save(const Model *m, const Vocab *vocab, const char *folder, c
 
 static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
 {
-    if (strcmp(checkpoint_text(c, "model"), "char_lm") != 0)
-        die("%s: this is a checkpoint of '%s'; expected char_lm", c->path, checkpoint_text(c, "model"));
+    checkpoint_expect_model(c, "char_lm");
     *vocab = checkpoint_vocab(c);
     model_new(m, cell_named(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
               checkpoint_int(c, "hidden", 1, 4096), checkpoint_int(c, "layers", 1, MOST_LAYERS), 0);

@@ -644,8 +644,7 @@ static void model_save(const Model *m, const Task *task, const char *folder, con
 static void model_load(Model *m, Task *task, const char *path)
 {
     Checkpoint c = checkpoint_read(path);
-    if (strcmp(checkpoint_text(&c, "model"), "seq2seq") != 0)
-        die("%s: this is a checkpoint of '%s'; expected seq2seq", path, checkpoint_text(&c, "model"));
+    checkpoint_expect_model(&c, "seq2seq");
     if (!task_named(checkpoint_text(&c, "task"), task))
         die("%s: its task is '%s'; expected to_digits or to_words", path, checkpoint_text(&c, "task"));
     Plan plan = { .cell = cell_named(checkpoint_text(&c, "cell"), path), .layers = checkpoint_int(&c, "layers", 1, MOST_LAYERS),
