@@ -128,12 +128,11 @@ Task task_to_words(void)
     return (Task){ .name = "to_words", .source = vocab_of_digits(), .target = vocab_of_letters(), .draw = draw_to_words };
 }
 
-bool task_named(const char *name, Task *task)
+Task task_named(const char *name, const char *where)
 {
-    bool digits = strcmp(name, "to_digits") == 0, words = strcmp(name, "to_words") == 0;
-    if (digits) *task = task_to_digits();
-    if (words) *task = task_to_words();
-    return digits || words;
+    if (strcmp(name, "to_digits") == 0) return task_to_digits();
+    if (strcmp(name, "to_words") == 0) return task_to_words();
+    die("%s: its task is '%s'; expected to_digits or to_words", where, name);
 }
 
 void task_free(Task *task)
