@@ -55,7 +55,6 @@ static Corpus data_open(const Config *o)
 {
     Corpus c = corpus_open(o->corpus);
     int least = o->batch * (o->window + 1), least_part = c.test.n < c.valid.n ? c.test.n : c.valid.n;
-    if (c.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", c.source, c.vocab.size, MOST_SYMBOLS);
     if (least_part < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", c.source, c.n,
                                 c.test.n, o->batch, o->window, least);
     corpus_print(&c);

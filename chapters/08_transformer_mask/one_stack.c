@@ -158,8 +158,6 @@ static long train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
 static Corpus open_text(const Config *o)
 {
     Corpus book = corpus_open(o->corpus);
-    if (book.vocab.size > MOST_SYMBOLS)
-        die("%s: %d distinct symbols; expected at most %d", book.source, book.vocab.size, MOST_SYMBOLS);
     int part = book.valid.n < book.test.n ? book.valid.n : book.test.n;
     if (part < o->window + ORDERS)
         die("%s: 5 %% of it are %d symbols; --window %d needs %d there", book.source, part, o->window, o->window + ORDERS);
