@@ -1,6 +1,5 @@
 #include "checkpoint.h"
 #include "output.h"
-#include "text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -31,6 +30,14 @@ void checkpoint_set(Checkpoint *c, const char *key, const char *fmt, ...)
     va_end(args);
     c->meta[c->metas].key = copy_of(key, strlen(key));
     c->meta[c->metas++].text = text;
+}
+
+void checkpoint_set_vocab(Checkpoint *c, const Vocab *vocab)
+{
+    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
+    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
+    checkpoint_set(c, "vocab", "%s", symbols);
+    free(symbols);
 }
 
 static float *new_tensor(Checkpoint *c, const char *name, size_t length, int rows, int cols)
@@ -331,6 +338,12 @@ const char *checkpoint_text(const Checkpoint *c, const char *key)
     die("%s: this checkpoint says nothing of '%s'; expected one that this program wrote", c->path, key);
 }
 
+void checkpoint_expect_model(const Checkpoint *c, const char *model)
+{
+    const char *text = checkpoint_text(c, "model");
+    if (strcmp(text, model) != 0) die("%s: this is a checkpoint of '%s'; expected %s", c->path, text, model);
+}
+
 int checkpoint_int(const Checkpoint *c, const char *key, int low, int high)
 {
     const char *text = checkpoint_text(c, key);
@@ -339,6 +352,11 @@ int checkpoint_int(const Checkpoint *c, const char *key, int low, int high)
     if (end == text || *end || x < low || x > high)
         die("%s: %s is '%s'; expected a number from %d to %d", c->path, key, text, low, high);
     return (int)x;
+}
+
+Vocab checkpoint_vocab(const Checkpoint *c)
+{
+    return vocab_of_utf8(checkpoint_text(c, "vocab"), c->path);
 }
 
 void checkpoint_get(const Checkpoint *c, const char *name, Matrix into)

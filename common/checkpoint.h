@@ -20,6 +20,7 @@
 
 #include "check.h"
 #include "params.h"
+#include "text.h"
 
 enum { MOST_TENSORS = 4 * MOST_PARAMS, MOST_META = 64 };
 
@@ -31,13 +32,16 @@ typedef struct {
 } Checkpoint;
 
 void checkpoint_set(Checkpoint *c, const char *key, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void checkpoint_set_vocab(Checkpoint *c, const Vocab *vocab);             /* as "vocab": its symbols by id, in UTF-8 */
 void checkpoint_add(Checkpoint *c, const char *name, Matrix m);          /* copies m */
 void checkpoint_add_params(Checkpoint *c, const Params *p);
 void checkpoint_write(const Checkpoint *c, const char *folder, const char *name);  /* folder NULL: name is a path */
 
 Checkpoint  checkpoint_read(const char *path);
 const char *checkpoint_text(const Checkpoint *c, const char *key);       /* dies when it is not there                  */
+void        checkpoint_expect_model(const Checkpoint *c, const char *model);         /* dies when "model" is another     */
 int         checkpoint_int(const Checkpoint *c, const char *key, int low, int high);
+Vocab       checkpoint_vocab(const Checkpoint *c);     /* the ids are those that it was set with; vocab_free it */
 void        checkpoint_get(const Checkpoint *c, const char *name, Matrix into);      /* dies when the shape is another */
 void        checkpoint_get_params(const Checkpoint *c, Params *p);
 void        checkpoint_free(Checkpoint *c);

@@ -1,4 +1,6 @@
 #include "corpus.h"
+#include "check.h"
+#include "ngrams.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,7 @@ Corpus corpus_open(const char *path)
     Text text = text_open(path);
     Corpus c = { .vocab = vocab_new(text.code, text.n), .n = text.n };
     int a = (int)(text.n * 0.90), b = (int)(text.n * 0.95);
+    if (c.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", text.source, c.vocab.size, MOST_SYMBOLS);
     c.ids = vocab_encode(&c.vocab, &text);
     c.train = (Part){ c.ids, a };
     c.valid = (Part){ c.ids + a, b - a };

@@ -15,8 +15,9 @@ typedef struct {
     char source[512];                               /* … whole symbols but the last. source: as in Text                      */
 } Corpus;
 
-/* corpus_open: the text that text_open finds, or dies of, encoded and cut. The shorter parts of a text of less than 40 symbols
- * may be empty: it is for the caller to ask how long they must be. The caller calls corpus_free, and no Part outlives it.  */
+/* corpus_open: the text that text_open finds, or dies of, encoded and cut. Dies of more than MOST_SYMBOLS distinct symbols, too,
+ * which is what ngrams.h can count. The shorter parts of a text of less than 40 symbols may be empty: it is for the caller to
+ * ask how long they must be. The caller calls corpus_free, and no Part outlives it.                                        */
 Corpus corpus_open(const char *path);
 void   corpus_free(Corpus *corpus);
 

@@ -2,6 +2,7 @@
  * with n+1 in front, is its own key: it fits into 64 bits, no two grams share one, and none is 0, which marks an empty slot. */
 #include "ngrams.h"
 #include "check.h"
+#include "maths.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -87,5 +88,15 @@ void ngrams_probabilities(const Ngrams *g, const int *at, int before, int V, dou
             p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);       /* chapter 05, (2.2) */
         }
         lower = p[k];
+    }
+}
+
+void ngrams_loss(const Ngrams *g, const int *ids, int count, int V, double loss[ORDERS])
+{
+    double p[ORDERS];
+    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
+    for (int i = 0; i < count; i++) {
+        ngrams_probabilities(g, ids + i, ORDERS - 1, V, p);
+        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / count;
     }
 }

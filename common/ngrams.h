@@ -33,4 +33,8 @@ void   ngrams_free(Ngrams *g);
  * The text need not be the one that was counted. V > 0: how many symbols there are, seen or not.                           */
 void ngrams_probabilities(const Ngrams *g, const int *at, int before, int V, double p[ORDERS]);
 
+/* ngrams_loss: loss[n-1] = the mean of -ln p under the model of order n over ids (count), in nats a symbol, 0 where there is
+ * none. ORDERS-1 others must stand before ids in the same array: they are read as context.                                 */
+void ngrams_loss(const Ngrams *g, const int *ids, int count, int V, double loss[ORDERS]);
+
 #endif

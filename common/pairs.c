@@ -18,14 +18,6 @@ void pair_truncate(Pair *pair, int n, int m)
 
 /* ---- symbols -------------------------------------------------------------------------------------------------------- */
 
-static Vocab vocab_of(const char *symbols)
-{
-    Text text = text_of_symbols(symbols, strlen(symbols), "the symbols of a task");
-    Vocab vocab = vocab_of_symbols(text.code, text.n);
-    text_free(&text);
-    return vocab;
-}
-
 int symbols_encode(const Vocab *vocab, const char *utf8, const char *source, int ids[MOST_PAIR])
 {
     Text text = text_of_utf8(utf8, strlen(utf8), source);
@@ -108,14 +100,14 @@ static void draw_to_words(const Task *task, Rng *rng, Split split, Pair *pair)
     memcpy(pair->y, turned.x, sizeof pair->y);
 }
 
-#define DIGITS  "0123456789"
-#define LETTERS " acdehilmnoqrstuvyzéóú"
+static Vocab vocab_of_digits(void)  { return vocab_of_utf8("0123456789", "the digits"); }
+static Vocab vocab_of_letters(void) { return vocab_of_utf8(" acdehilmnoqrstuvyzéóú", "the letters"); }
 
 Task task_copy(int shortest, int longest)
 {
     CHECK(shortest >= 1 && longest >= 3 && longest >= shortest && longest < MOST_PAIR, "copies of %d to %d digits", shortest,
           longest);
-    return (Task){ .name = "copy", .source = vocab_of(DIGITS), .target = vocab_of(DIGITS), .draw = draw_copy,
+    return (Task){ .name = "copy", .source = vocab_of_digits(), .target = vocab_of_digits(), .draw = draw_copy,
                    .shortest = shortest, .longest = longest };
 }
 
@@ -128,20 +120,19 @@ Task task_reverse(int shortest, int longest)
 
 Task task_to_digits(void)
 {
-    return (Task){ .name = "to_digits", .source = vocab_of(LETTERS), .target = vocab_of(DIGITS), .draw = draw_to_digits };
+    return (Task){ .name = "to_digits", .source = vocab_of_letters(), .target = vocab_of_digits(), .draw = draw_to_digits };
 }
 
 Task task_to_words(void)
 {
-    return (Task){ .name = "to_words", .source = vocab_of(DIGITS), .target = vocab_of(LETTERS), .draw = draw_to_words };
+    return (Task){ .name = "to_words", .source = vocab_of_digits(), .target = vocab_of_letters(), .draw = draw_to_words };
 }
 
-bool task_named(const char *name, Task *task)
+Task task_named(const char *name, const char *where)
 {
-    bool digits = strcmp(name, "to_digits") == 0, words = strcmp(name, "to_words") == 0;
-    if (digits) *task = task_to_digits();
-    if (words) *task = task_to_words();
-    return digits || words;
+    if (strcmp(name, "to_digits") == 0) return task_to_digits();
+    if (strcmp(name, "to_words") == 0) return task_to_words();
+    die("%s: its task is '%s'; expected to_digits or to_words", where, name);
 }
 
 void task_free(Task *task)

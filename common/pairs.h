@@ -57,7 +57,7 @@ Task task_reverse(int shortest, int longest);
  * on: they are the words that the others are made of.                                                                      */
 Task task_to_digits(void);
 Task task_to_words(void);
-bool task_named(const char *name, Task *task);        /* one of the two number tasks; false, and *task as it was, for any other */
+Task task_named(const char *name, const char *where); /* one of these two; dies of any other, naming `where` it stands   */
 void task_free(Task *task);
 
 /* Different test pairs, always the same ones; returns how many there are, at most `want`.                                 */

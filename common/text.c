@@ -170,6 +170,14 @@ Vocab vocab_of_symbols(const uint32_t *code, int n)
     return v;
 }
 
+Vocab vocab_of_utf8(const char *symbols, const char *source)
+{
+    Text text = text_of_symbols(symbols, strlen(symbols), source);
+    Vocab vocab = vocab_of_symbols(text.code, text.n);
+    text_free(&text);
+    return vocab;
+}
+
 Vocab vocab_new(const uint32_t *code, int n)
 {
     uint32_t highest = 0;
@@ -208,6 +216,15 @@ int *vocab_encode(const Vocab *vocab, const Text *text)
         if (ids[i] < 0) die("%s: symbol %d, '%s', is not among the %d that the model knows", text->source, i + 1,
                             utf8_of(text->code[i], room), vocab->size);
     }
+    return ids;
+}
+
+int *vocab_encode_utf8(const Vocab *vocab, const char *utf8, const char *source, int *n)
+{
+    Text text = text_of_utf8(utf8, strlen(utf8), source);
+    int *ids = vocab_encode(vocab, &text);
+    *n = text.n;
+    text_free(&text);
     return ids;
 }
 

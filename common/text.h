@@ -42,6 +42,14 @@ void  vocab_free(Vocab *vocab);
 int   vocab_id(const Vocab *vocab, uint32_t code);          /* -1 where the vocabulary has it not                         */
 int  *vocab_encode(const Vocab *vocab, const Text *text);   /* (text->n) ids; dies on a symbol that is not in it. free it */
 
+/* vocab_encode_utf8: the ids (*n) of a string, read as text_of_utf8 reads it. Dies, naming `source`, of what that dies of and
+ * on a symbol that is not in the vocabulary. The caller frees them.                                                       */
+int  *vocab_encode_utf8(const Vocab *vocab, const char *utf8, const char *source, int *n);
+
+/* vocab_of_utf8: id i is symbol i of a string of distinct ones, every code point as it is. Dies, naming `source`, where the
+ * string is empty or no UTF-8. vocab_free it.                                                                             */
+Vocab vocab_of_utf8(const char *symbols, const char *source);
+
 enum { UTF8_ROOM = 5 };
 const char *utf8_of(uint32_t code, char room[UTF8_ROOM]);   /* code as a string, in room                                  */
 

@@ -157,6 +157,7 @@ static void expect_full(const char *path)
         mat_free(&m);
     }
     EXPECT(checkpoint_int(&c, "hidden", 1, 192) == 192, "hidden");
+    checkpoint_expect_model(&c, "test");
     checkpoint_free(&c);
     EXPECT(c.tensors == 0 && c.metas == 0 && !c.path, "checkpoint_free leaves an empty one");
 }
@@ -204,6 +205,27 @@ static void test_views_and_params(void)
     mat_free(&wide);
     checkpoint_free(&c);
     params_free(&p), params_free(&q);
+}
+
+/* Symbols that mean something to a reader of JSON or of a text come back, each with its id. */
+static void test_vocab(void)
+{
+    static const uint32_t symbols[] = U"\nñ\"\\\r/€😀\xfeff\1 a";
+    enum { V = sizeof symbols / sizeof *symbols - 1 };
+    Vocab vocab = vocab_of_symbols(symbols, V);
+    Checkpoint c = { 0 };
+    checkpoint_set_vocab(&c, &vocab);
+    checkpoint_write(&c, folder, "vocab");
+    checkpoint_free(&c);
+    vocab_free(&vocab);
+    c = checkpoint_read(in_folder("vocab"));
+    EXPECT(strcmp(checkpoint_text(&c, "vocab"), "\nñ\"\\\r/€😀\xef\xbb\xbf\1 a") == 0, "\"%s\"", checkpoint_text(&c, "vocab"));
+    vocab = checkpoint_vocab(&c);
+    EXPECT(vocab.size == V, "%d symbols, not %d", vocab.size, V);
+    if (vocab.size == V) EXPECT_SAME_BYTES(vocab.code, symbols, V * sizeof *symbols, "symbols");
+    checkpoint_free(&c);
+    EXPECT(vocab_id(&vocab, 0x20ac) == 6, "it outlives the checkpoint, where € is %d", vocab_id(&vocab, 0x20ac));
+    vocab_free(&vocab);
 }
 
 /* ---- files written by hand ----------------------------------------------------------------------------------------- */
@@ -277,10 +299,22 @@ static void call_text(void)
     checkpoint_text(&c, asked.name);
 }
 
+static void call_model(void)
+{
+    Checkpoint c = checkpoint_read(asked.path);
+    checkpoint_expect_model(&c, asked.name);
+}
+
 static void call_int(void)
 {
     Checkpoint c = checkpoint_read(asked.path);
     checkpoint_int(&c, asked.name, asked.low, asked.high);
+}
+
+static void call_vocab(void)
+{
+    Checkpoint c = checkpoint_read(asked.path);
+    checkpoint_vocab(&c);
 }
 
 static void expect_refused(const char *json, size_t size, long lie, const char *what)
@@ -306,6 +340,11 @@ static void test_asking_for_what_is_not_there(void)
     }
     asked.name = "nothing";
     expect_death(call_text, "'nothing'", "unknown key");
+    for (int i = 0; i < 3; i++) {
+        asked.name = (const char *const[]){ "tes", "test2", "" }[i];
+        expect_death(call_model, "full: this is a checkpoint of 'test'; expected ", "another model");
+        expect_death(call_model, asked.name, "the model that was expected");
+    }
     asked.name = "hidden";
     for (int i = 0; i < 2; i++) {
         asked.low = ranges[i].low, asked.high = ranges[i].high;
@@ -317,6 +356,11 @@ static void test_asking_for_what_is_not_there(void)
     }
     asked.name = "lines";
     expect_death(call_int, "lines", "a text of several lines in the message");
+    expect_death(call_vocab, "'vocab'", "no vocabulary");
+    asked.path = by_hand("{\"__metadata__\":{\"task\":\"test\"}}", 0, 0), asked.name = "test";
+    expect_death(call_model, "'model'", "of no model");
+    asked.path = by_hand("{\"__metadata__\":{\"vocab\":\"\"}}", 0, 0);
+    expect_death(call_vocab, asked.path, "an empty vocabulary");
 }
 
 #define TENSOR(dtype, shape, span) "{\"x\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" span "}}"
@@ -664,6 +708,7 @@ static void run_all(void)
 {
     RUN(test_round_trip);
     RUN(test_views_and_params);
+    RUN(test_vocab);
     RUN(test_other_writers);
     RUN(test_asking_for_what_is_not_there);
     RUN(test_wrong_headers);

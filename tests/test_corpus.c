@@ -1,6 +1,7 @@
 /* What corpus.h promises: the ids are the whole text, every code point as it is; the parts lie one behind the other, 90 %, 5 %
- * and the rest; what is printed is what is there. */
+ * and the rest; what is printed is what is there; a text that cannot be read, or has too many symbols, is refused. */
 #include "corpus.h"
+#include "ngrams.h"
 #include "unit.h"
 
 #include <stdlib.h>
@@ -64,6 +65,28 @@ static void test_print(void)
     EXPECT(strcmp(said, want) == 0, "\"%s\"", said);
 }
 
+static void write_distinct(int n)
+{
+    char room[UTF8_ROOM];
+    FILE *f = fopen(path, "wb");
+    CHECK(f, "%s cannot be written", path);
+    for (int i = 0; i < n; i++) fputs(utf8_of(0x4e00u + (uint32_t)i, room), f);
+    CHECK(fclose(f) == 0, "%s cannot be written", path);
+}
+
+static void call_open(void)             { corpus_open(path); }
+
+static void test_too_many_symbols(void)
+{
+    write_distinct(MOST_SYMBOLS);
+    Corpus c = corpus_open(path);
+    EXPECT(c.vocab.size == MOST_SYMBOLS && c.ids[c.n - 1] == MOST_SYMBOLS - 1, "%d symbols, as many as may be", c.vocab.size);
+    corpus_free(&c);
+    write_distinct(MOST_SYMBOLS + 1);
+    EXPECT_DEATH(call_open, path);
+    EXPECT_DEATH(call_open, ": 4100 distinct symbols; expected at most 4099");
+}
+
 static void call_open_nothing(void)     { corpus_open("/nowhere/at/all.txt"); }
 
 static void test_no_text(void)
@@ -79,6 +102,7 @@ int main(void)
     RUN(test_symbols);
     RUN(test_print);
     RUN(test_no_text);
+    RUN(test_too_many_symbols);
     unlink(path);
     return unit_result();
 }

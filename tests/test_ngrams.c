@@ -1,6 +1,7 @@
 /* What ngrams.h promises: Witten-Bell probabilities as they come out by hand on a text of four symbols, and as (2.2) of chapter
  * 05 gives them with counts by brute force; their sum over all symbols is 1; a context that was never seen passes through;
- * where fewer symbols stand in front than an order would read, the longest context that there is serves. */
+ * where fewer symbols stand in front than an order would read, the longest context that there is serves; the loss of a part is
+ * the mean of their logarithms. */
 #include "ngrams.h"
 #include "output.h"
 #include "rng.h"
@@ -160,6 +161,32 @@ static void test_sums_to_one(void)
     free(text);
 }
 
+/* The mean of -ln p over a part, for every order: by hand after "abaa", and against brute force in the middle of a text. */
+static void test_loss(void)
+{
+    enum { N = 400, FROM = 90, COUNT = 150, V = 5 };
+    static const int again[] = { A, B, A, A, A, B };
+    int *text = some_text(N, V, V - 1, 20);
+    double loss[ORDERS];
+    Ngrams g = ngrams_count(abaa, 4);
+    ngrams_loss(&g, again + 4, 2, 2, loss);                              /* p(a) p(b) = 2/3 1/3, p(a|a) p(b|a) = 7/12 5/12 */
+    EXPECT_NEAR(loss[0], -log(2 / 9.) / 2, 1e-6, "order 1");
+    EXPECT_NEAR(loss[1], -log(35 / 144.) / 2, 1e-6, "order 2");
+    ngrams_loss(&g, again + 4, 0, 2, loss);
+    EXPECT(loss[0] == 0 && loss[ORDERS - 1] == 0, "nothing to predict");
+    ngrams_free(&g);
+    g = ngrams_count(text, N);
+    ngrams_loss(&g, text + FROM, COUNT, V, loss);
+    for (int n = 0; n < ORDERS; n++) {
+        double total = 0;
+        for (int i = FROM; i < FROM + COUNT; i++) total -= log(plain_probability(text, N, text + i - n, n, text[i], V));
+        EXPECT_NEAR(loss[n], total / COUNT, 1e-5, "order %d", n + 1);
+        EXPECT(n == 0 || loss[n] < loss[n - 1] - 0.01, "order %d: %g, as good as the one below", n + 1, loss[n]);
+    }
+    ngrams_free(&g);
+    free(text);
+}
+
 /* ---- errors, and bits -------------------------------------------------------------------------------------------------- */
 
 static Ngrams small;
@@ -203,6 +230,7 @@ int main(void)
     RUN(test_nothing_counted);
     RUN(test_brute_force);
     RUN(test_sums_to_one);
+    RUN(test_loss);
     RUN(test_errors);
     RUN(test_bits);
     return unit_result();

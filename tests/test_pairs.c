@@ -700,6 +700,27 @@ static void test_symbols(void)
     task_free(&task);
 }
 
+static void call_named(void)
+{
+    dies = true;
+    task_named(asked, "a file");
+}
+
+static void test_named(void)
+{
+    static const char *const wrong[] = { "copy", "to_digit", "to_words ", "" };
+    Task digits = task_named("to_digits", "a file"), words = task_named("to_words", "a file");
+    EXPECT(strcmp(digits.name, "to_digits") == 0 && digits.target.size == 10, "%s to %d", digits.name, digits.target.size);
+    EXPECT(strcmp(words.name, "to_words") == 0 && words.source.size == 10, "%s from %d", words.name, words.source.size);
+    task_free(&digits), task_free(&words);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char said[64];
+        asked = wrong[i];
+        snprintf(said, sizeof said, "a file: its task is '%s'; expected to_digits or to_words", wrong[i]);
+        EXPECT_DEATH(call_named, said);
+    }
+}
+
 int main(void)
 {
     alarm(120);                            /* a task that has no pair of a split would look for one for ever */
@@ -721,6 +742,7 @@ int main(void)
     RUN(test_csv);
     RUN(test_csv_of_the_longest);
     RUN(test_symbols);
+    RUN(test_named);
     tape_free();
     return unit_result();
 }

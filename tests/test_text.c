@@ -93,6 +93,7 @@ static struct { const char *bytes; size_t size; const char *path; } given;
 
 static void call_decode(void)   { text_of_utf8(given.bytes, given.size, "given.txt"); }
 static void call_open(void)     { text_open(given.path); }
+static void call_vocab(void)    { vocab_of_utf8(given.bytes, "given.txt"); }
 
 /* LeakSanitizer asks this at the end of a process. One that dies does not tidy up before, and need not. */
 static bool dies;
@@ -292,6 +293,32 @@ static void test_vocab_of_anything(void)
     free(noise.code);
 }
 
+/* Symbols that text_of_utf8 would drop or melt into one are symbols here. */
+static void test_vocab_of_utf8(void)
+{
+    static const uint32_t want[] = U"\xfeffñ\r\n😀\1a";
+    Vocab v = vocab_of_utf8("\xef\xbb\xbfñ\r\n😀\1a", "given.txt");
+    EXPECT(v.size == 7, "%d symbols", v.size);
+    for (int i = 0; i < v.size && i < 7; i++)
+        EXPECT(v.code[i] == want[i] && vocab_id(&v, want[i]) == i, "id %d is U+%04X", i, (unsigned)v.code[i]);
+    EXPECT(vocab_id(&v, 'b') == -1, "b is none of them");
+    vocab_free(&v);
+    given.bytes = "";
+    expect_death(call_vocab, "given.txt", "empty");
+    given.bytes = "ab\xf1";
+    expect_death(call_vocab, "given.txt", "byte 2 ");
+}
+
+static void test_encode_utf8(void)
+{
+    Vocab v = vocab_of_utf8("\naño", "a vocabulary");
+    int n = -1, *ids = vocab_encode_utf8(&v, "año\r\nñañ", "a text", &n);
+    EXPECT(n == 7, "%d ids", n);
+    if (n == 7) EXPECT_SAME_BYTES(ids, ((int[]){ 1, 2, 3, 0, 2, 1, 2 }), sizeof(int[7]), "ids");
+    free(ids);
+    vocab_free(&v);
+}
+
 static void call_encode(void)
 {
     Text known = text("la mancha"), other = text("la maña");
@@ -299,10 +326,23 @@ static void call_encode(void)
     vocab_encode(&v, &other);
 }
 
+static void call_encode_utf8(void)
+{
+    Vocab v = vocab_of_utf8("la mnch", "a vocabulary");
+    int n;
+    vocab_encode_utf8(&v, given.bytes, "given.txt", &n);
+}
+
 static void test_unknown_symbol(void)
 {
     expect_death(call_encode, "'ñ'", "given.txt");
     expect_death(call_encode, "symbol 6", "7 that the model knows");
+    given.bytes = "la maña";
+    expect_death(call_encode_utf8, "given.txt: symbol 6, 'ñ'", "7 that the model knows");
+    given.bytes = "";
+    expect_death(call_encode_utf8, "given.txt", "empty");
+    given.bytes = "la\xf1";
+    expect_death(call_encode_utf8, "given.txt", "byte 2 ");
 }
 
 static void test_window_batch(void)
@@ -468,6 +508,8 @@ int main(void)
     RUN(test_from);
     RUN(test_vocab_by_hand);
     RUN(test_vocab_of_anything);
+    RUN(test_vocab_of_utf8);
+    RUN(test_encode_utf8);
     RUN(test_unknown_symbol);
     RUN(test_window_batch);
     RUN(test_open);

@@ -55,7 +55,6 @@ static Corpus data_open(const Config *o)
 {
     Corpus c = corpus_open(o->corpus);
     int least = o->batch * (o->window + 1), least_part = c.test.n < c.valid.n ? c.test.n : c.valid.n;
-    if (c.vocab.size > MOST_SYMBOLS) die("%s: %d distinct symbols; expected at most %d", c.source, c.vocab.size, MOST_SYMBOLS);
     if (least_part < least) die("%s: %d symbols, of which 5 %% are %d; --batch %d and --window %d need %d there", c.source, c.n,
                                 c.test.n, o->batch, o->window, least);
     corpus_print(&c);
@@ -87,28 +86,17 @@ static Corpus data_open(const Config *o)
  *     p(a|b) = (1 + 1 · 2/3) / (1 + 1) = 5/6           b was followed once, by a
  *     p(a|a) = (1 + 2 · 2/3) / (2 + 2) = 7/12          a was followed twice, once by a, once by b
  *
- * The code is in common/ngrams.c, because chapter 08 counts, too; read it now, it has ninety lines. `ngrams_count` fills one hash
- * table with the counts of all orders. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own key:
- * it fits into 64 bits, and it is never 0, which marks an empty slot. `ngrams_probabilities` goes from the shortest context to
- * the longest, and (2.2) is its one line of arithmetic; on the way it passes the answers of all five orders:
+ * The code is in common/ngrams.c, because chapter 08 counts, too; read it now, it has a hundred lines. `ngrams_count` fills one
+ * hash table with the counts of all orders. A gram of n ≤ 5 symbols, read as a number in base 4099 with n+1 in front, is its own
+ * key: it fits into 64 bits, and it is never 0, which marks an empty slot. `ngrams_probabilities` goes from the shortest context
+ * to the longest, and (2.2) is its one line of arithmetic; on the way it passes the answers of all five orders:
  *
  *     p[k] = (hw->count + h->followers * lower) / (h->total + h->followers);
  *
- * (2.1) is `bits`, in common/output.h beside `perplexity`. What is left for this chapter is the loss of a part.            */
-
-/* loss[n-1] = the mean of -ln p under the model of order n over the symbols of `part`, before which others must stand in the
- * text: up to ORDERS-1 of them are read as context. */
-static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
-{
-    double p[ORDERS];
-    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
-    for (int i = 0; i < part.n; i++) {
-        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);                         /* (2.2) */
-        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
-    }
-}
-
-/* ## 3. The network
+ * `ngrams_loss` is the mean of -ln p over the symbols of a part, for each order; add_baselines asks for it (section 7). The
+ * symbols that stand before the part are read as context. (2.1) is `bits`, in common/output.h beside `perplexity`.
+ *
+ * ## 3. The network
  *
  *     eₜ     = E[idₜ]                                  (3.1)   a row of E: D numbers that say what the symbol is like
  *     h¹ₜ    = cell₁(eₜ Wx₁ + b₁, h¹ₜ₋₁)               (3.2)   an RNN, GRU or LSTM: chapters 01, 04, 03
@@ -374,16 +362,13 @@ static void report(Trainer *t, Curve *curve, const Corpus *d, const Config *o, d
  * writing leaves the one before it.                                                                                       */
 static void set_model(Checkpoint *c, const Model *m, const Vocab *vocab)
 {
-    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
-    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
     checkpoint_set(c, "model", "char_lm");
     checkpoint_set(c, "cell", "%s", cell_name(m->cell));
     checkpoint_set(c, "embedding", "%d", m->D);
     checkpoint_set(c, "hidden", "%d", m->H);
     checkpoint_set(c, "layers", "%d", m->layers);
-    checkpoint_set(c, "vocab", "%s", symbols);
+    checkpoint_set_vocab(c, vocab);
     checkpoint_add_params(c, &m->params);
-    free(symbols);
 }
 
 static void model_save(const Model *m, const Vocab *vocab, const char *folder, const char *name)
@@ -396,15 +381,11 @@ static void model_save(const Model *m, const Vocab *vocab, const char *folder, c
 
 static void model_load(Model *m, Vocab *vocab, const Checkpoint *c)
 {
-    if (strcmp(checkpoint_text(c, "model"), "char_lm") != 0)
-        die("%s: this is a checkpoint of '%s'; expected char_lm", c->path, checkpoint_text(c, "model"));
-    const char *symbols = checkpoint_text(c, "vocab");
-    Text text = text_of_symbols(symbols, strlen(symbols), c->path);
-    *vocab = vocab_of_symbols(text.code, text.n);
+    checkpoint_expect_model(c, "char_lm");
+    *vocab = checkpoint_vocab(c);
     model_new(m, cell_named(checkpoint_text(c, "cell"), c->path), vocab->size, checkpoint_int(c, "embedding", 1, 4096),
               checkpoint_int(c, "hidden", 1, 4096), checkpoint_int(c, "layers", 1, MOST_LAYERS), 0);
     checkpoint_get_params(c, &m->params);
-    text_free(&text);
 }
 
 /* Everything that decides how a run goes on, as one text: two runs with the same text are the same run. */
@@ -563,8 +544,8 @@ static void add_baselines(Curve *curve, const Corpus *d, Result *result)
     static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
     double valid[ORDERS], test[ORDERS], uniform = (double)r_log((real)d->vocab.size);
     Ngrams g = ngrams_count(d->train.ids, d->train.n);
-    ngrams_loss(&g, d->valid, d->vocab.size, valid);
-    ngrams_loss(&g, d->test, d->vocab.size, test);
+    ngrams_loss(&g, d->valid.ids, d->valid.n, d->vocab.size, valid);
+    ngrams_loss(&g, d->test.ids, d->test.n, d->vocab.size, test);
     result[0] = (Result){ "uniform", uniform, uniform };
     for (int n = 0; n < ORDERS; n++) result[n + 1] = (Result){ names[n], valid[n], test[n] };
     for (int i = 0; i <= ORDERS && curve; i++)
@@ -594,14 +575,6 @@ static void add_baselines(Curve *curve, const Corpus *d, Result *result)
  *     top-k 5           y no se hacía esta muestra que se he por si levantó a los caballeros si asigué
  *     beam 8            que está en el mundo, que no hay más que le había d
  *     words that follow y 26.9 %, que 24.4 %, no 2.9 %, señor 2.2 %, por 1.4 %                                            */
-static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
-{
-    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
-    int *ids = vocab_encode(vocab, &text);
-    *n = text.n;
-    text_free(&text);
-    return ids;
-}
 
 /* Reads one symbol for each of the B rows of s; returns the logits (B,V), which live until the next call. */
 static Matrix read_symbols(const Model *m, Memory *s, const int *ids)
@@ -653,7 +626,7 @@ static int choose(Matrix logits, const Config *o, Choice *choice, real *p, Rng *
 
 static void write_sample(FILE *f, const Model *m, const Vocab *vocab, const Config *o)
 {
-    int n, *ids = encode_prompt(vocab, o->prompt, &n);
+    int n, *ids = vocab_encode_utf8(vocab, o->prompt, "--prompt", &n);
     Memory s = memory_new(m, 1);
     Choice *choice = allocate((size_t)m->V, sizeof *choice);
     real *p = allocate((size_t)m->V, sizeof *p);
@@ -717,7 +690,7 @@ static Beams beams_new(const Model *m, const Vocab *vocab, const Config *o, int 
 {
     Beams b = { .width = width, .count = 1, .memory = memory_new(m, width), .next = memory_new(m, width),
                 .log_probs = mat_new(width, m->V) };
-    int n, *ids = encode_prompt(vocab, o->prompt, &n);
+    int n, *ids = vocab_encode_utf8(vocab, o->prompt, "--prompt", &n);
     Memory one = memory_new(m, 1);
     log_softmax(b.log_probs, read_prompt(m, &one, ids, n), 1);
     copy_row(&b.memory, 0, &one, 0);
@@ -998,7 +971,7 @@ static void train_and_save(Model *m, Vocab *vocab, const Config *o)
     Corpus data = data_open(o);
     Result result[ORDERS + 3];
     int n;
-    free(encode_prompt(&data.vocab, o->prompt, &n));                     /* complain of the prompt now, not after training */
+    free(vocab_encode_utf8(&data.vocab, o->prompt, "--prompt", &n));     /* complain of the prompt now, not after training */
     output_try(folder, name);
     model_new(m, cell_named(o->cell, "--cell"), data.vocab.size, o->embedding, o->hidden, o->layers, (uint64_t)o->seed);
     Trainer trainer = trainer_new(m, data.train, o, o->steps);

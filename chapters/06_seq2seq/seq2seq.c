@@ -644,10 +644,8 @@ static void model_save(const Model *m, const Task *task, const char *folder, con
 static void model_load(Model *m, Task *task, const char *path)
 {
     Checkpoint c = checkpoint_read(path);
-    if (strcmp(checkpoint_text(&c, "model"), "seq2seq") != 0)
-        die("%s: this is a checkpoint of '%s'; expected seq2seq", path, checkpoint_text(&c, "model"));
-    if (!task_named(checkpoint_text(&c, "task"), task))
-        die("%s: its task is '%s'; expected to_digits or to_words", path, checkpoint_text(&c, "task"));
+    checkpoint_expect_model(&c, "seq2seq");
+    *task = task_named(checkpoint_text(&c, "task"), path);
     Plan plan = { .cell = cell_named(checkpoint_text(&c, "cell"), path), .layers = checkpoint_int(&c, "layers", 1, MOST_LAYERS),
                   .embedding = checkpoint_int(&c, "embedding", 1, 4096), .hidden = checkpoint_int(&c, "hidden", 1, 4096) };
     model_new(m, &plan, task, 0);

@@ -670,10 +670,8 @@ static bool dot_named(const char *name, const char *where)
 static void model_load(Model *m, Task *task, const char *path)
 {
     Checkpoint c = checkpoint_read(path);
-    if (strcmp(checkpoint_text(&c, "model"), "attention") != 0)
-        die("%s: this is a checkpoint of '%s'; expected attention", path, checkpoint_text(&c, "model"));
-    if (!task_named(checkpoint_text(&c, "task"), task))
-        die("%s: its task is '%s'; expected to_digits or to_words", path, checkpoint_text(&c, "task"));
+    checkpoint_expect_model(&c, "attention");
+    *task = task_named(checkpoint_text(&c, "task"), path);
     Plan plan = { .cell = cell_named(checkpoint_text(&c, "cell"), path), .fused = true,
                   .dot = dot_named(checkpoint_text(&c, "score"), path),
                   .embedding = checkpoint_int(&c, "embedding", 1, 4096), .hidden = checkpoint_int(&c, "hidden", 1, 4096) };

@@ -399,11 +399,9 @@ static void show_direction(const Config *o, const Task *task, Files *f, Output *
 static void answer_prompt(const Config *o)
 {
     Checkpoint c = checkpoint_read(o->load);
-    Task task;
+    Task task = task_named(checkpoint_text(&c, "task"), o->load);
     Model m;
     char room[SYMBOLS_ROOM];
-    if (!task_named(checkpoint_text(&c, "task"), &task))
-        die("%s: its task is '%s'; expected to_digits or to_words", o->load, checkpoint_text(&c, "task"));
     model_load(&m, &c, task.source.size, task.target.size + 2, task.target.size + 1);
     checkpoint_free(&c);
     if (m.plan.most < MOST_PAIR) die("%s: it has %d places; expected %d", o->load, m.plan.most, MOST_PAIR);

@@ -159,8 +159,6 @@ static long train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
 static Corpus open_text(const Config *o)
 {
     Corpus book = corpus_open(o->corpus);
-    if (book.vocab.size > MOST_SYMBOLS)
-        die("%s: %d distinct symbols; expected at most %d", book.source, book.vocab.size, MOST_SYMBOLS);
     int part = book.valid.n < book.test.n ? book.valid.n : book.test.n;
     if (part < o->window + ORDERS)
         die("%s: 5 %% of it are %d symbols; --window %d needs %d there", book.source, part, o->window, o->window + ORDERS);
@@ -184,14 +182,11 @@ static void print_model(const char *name, const Model *m, const Config *o)
 static void save(const Model *m, const Vocab *vocab, const char *task, const Config *o)
 {
     Checkpoint c = { 0 };
-    char *symbols = allocate((size_t)vocab->size * UTF8_ROOM + 1, 1), room[UTF8_ROOM];
-    for (int v = 0, at = 0; v < vocab->size; v++) at += sprintf(symbols + at, "%s", utf8_of(vocab->code[v], room));
     checkpoint_set(&c, "task", "%s", task);
-    checkpoint_set(&c, "vocab", "%s", symbols);
+    checkpoint_set_vocab(&c, vocab);
     plan_set(&c, m);
     checkpoint_write(&c, o->out, "model.safetensors");
     checkpoint_free(&c);
-    free(symbols);
 }
 
 static void load(Model *m, Vocab *vocab, const char *task, const Config *o)
@@ -199,10 +194,7 @@ static void load(Model *m, Vocab *vocab, const char *task, const Config *o)
     Checkpoint c = checkpoint_read(o->load);
     if (strcmp(checkpoint_text(&c, "task"), task) != 0)
         die("%s: its task is '%s'; expected %s", o->load, checkpoint_text(&c, "task"), task);
-    const char *symbols = checkpoint_text(&c, "vocab");
-    Text text = text_of_symbols(symbols, strlen(symbols), o->load);
-    *vocab = vocab_of_symbols(text.code, text.n);
-    text_free(&text);
+    *vocab = checkpoint_vocab(&c);
     model_load(m, &c, 0, vocab->size + 1, vocab->size);
     checkpoint_free(&c);
 }
@@ -224,18 +216,13 @@ static Files files_open(const Config *o)
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
  * places would all be wrong.) In write_text that is one line: `read` is the next symbol to be read, and when all places are
  * taken it goes back by half of them, and the cache is empty.                                                              */
-/* Its ids (*n); an empty prompt is the likeliest symbol of the vocabulary, whose id is 0. */
+
+/* The ids of the prompt (*n); an empty one is the likeliest symbol of the vocabulary, whose id is 0. */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
 {
-    if (!*prompt) {
-        *n = 1;
-        return allocate(1, sizeof(int));
-    }
-    Text text = text_of_utf8(prompt, strlen(prompt), "--prompt");
-    int *ids = vocab_encode(vocab, &text);
-    *n = text.n;
-    text_free(&text);
-    return ids;
+    if (*prompt) return vocab_encode_utf8(vocab, prompt, "--prompt", n);
+    *n = 1;
+    return allocate(1, sizeof(int));
 }
 
 /* Reads one more symbol at `place`; logits (1,V) for the next, until tape_reset. */
@@ -362,21 +349,11 @@ static void result_row(FILE *f, Result r)
     printf("  %-20s %8.3f %8.3f\n", r.model, bits(r.valid), bits(r.test));
 }
 
-static void ngrams_loss(const Ngrams *g, Part part, int V, double loss[ORDERS])
-{
-    double p[ORDERS];
-    for (int n = 0; n < ORDERS; n++) loss[n] = 0;
-    for (int i = 0; i < part.n; i++) {
-        ngrams_probabilities(g, part.ids + i, ORDERS - 1, V, p);        /* the training part stands before this one */
-        for (int n = 0; n < ORDERS; n++) loss[n] -= (double)r_log((real)p[n]) / part.n;
-    }
-}
-
 static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FILE *f)
 {
     double valid[ORDERS], test[ORDERS];
-    ngrams_loss(g, book->valid, book->vocab.size, valid);
-    ngrams_loss(g, book->test, book->vocab.size, test);
+    ngrams_loss(g, book->valid.ids, book->valid.n, book->vocab.size, valid);
+    ngrams_loss(g, book->test.ids, book->test.n, book->vocab.size, test);
     printf("  %-20s %8s %8s   bits a character\n", "", "valid", "test");
     for (int n = 0; n < ORDERS; n++) {
         curve_add(curve, (CurveRow){ .model = gram_names[n], .split = "baseline", .loss = valid[n] });

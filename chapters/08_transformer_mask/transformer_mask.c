@@ -583,8 +583,7 @@ static bool first_of(const Checkpoint *c, const char *key, const char *first, co
 
 void model_load(Model *m, const Checkpoint *c, int source, int target, int said)
 {
-    if (strcmp(checkpoint_text(c, "model"), "transformer") != 0)
-        die("%s: this is a checkpoint of '%s'; expected transformer", c->path, checkpoint_text(c, "model"));
+    checkpoint_expect_model(c, "transformer");
     Plan plan = { .source = source, .target = target, .said = said, .fused = true,
                   .width = checkpoint_int(c, "width", 2, 4096), .heads = checkpoint_int(c, "heads", 1, 64),
                   .blocks = checkpoint_int(c, "blocks", 1, MOST_BLOCKS), .feed = checkpoint_int(c, "feed", 1, 16384),
