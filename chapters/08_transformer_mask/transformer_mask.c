@@ -526,7 +526,7 @@ void model_new(Model *m, const Plan *plan, uint64_t seed)
     *m = (Model){ .plan = *plan };
     m->Et = param(p, "embedding", plan->target, D, init);
     m->Es = plan->source == 0 || plan->shared ? m->Et : param(p, "source.embedding", plan->source, D, init);
-    if (plan->learned) m->P = param(p, "positions", plan->most, D, init_normal(1));
+    if (plan->learned) m->P = param(p, "positions", plan->most, D, init_normal(sqrt(0.5)));      /* the size of a wave */
     else m->waves = waves_new(plan->most, D);
     if (plan->source) m->encoder = stack_new(p, "encoder", plan, false);
     m->decoder = stack_new(p, "decoder", plan, plan->source > 0);
