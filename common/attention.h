@@ -39,7 +39,7 @@ Var *v_context(const char *where, Var *A, Var *X);
  * Place s of sequence b may be seen from step t if s < seen.lengths[b] (NULL: any s), and, where seen.causal, if s ≤ t + S - T:
  * the steps are the last T of the S places. What may not be seen has the weight 0 exactly, and is mostly not even computed; from a
  * step that may see nothing comes a row of zeros. The sums have the order of chapter 08's visible way, so the two agree to the
- * last bit. rng may be NULL where dropout is 0. Source: Vaswani et al. 2017, section 3.2.                                 */
+ * last bit. lengths (B) is copied; rng may be NULL where dropout is 0. Source: Vaswani et al. 2017, section 3.2.          */
 typedef struct { int B; bool causal; const int *lengths; } Seen;
 
 Var *v_attention(const char *where, Var *Q, Var *K, Var *V, int heads, Seen seen, double dropout, Rng *rng);

@@ -119,7 +119,7 @@ static void sigmoid_back(Var *y)
 
 Var *(v_sigmoid)(const char *where, Var *A) { return elementwise("sigmoid", where, sigmoid_row, A, NULL, 0, sigmoid_back); }
 
-ROW(relu_row, a[j] > 0 ? a[j] : 0)
+ROW(relu_row, a[j] <= 0 ? 0 : a[j])              /* which lets NaN through, to be seen */
 ROW(relu_row_back, y[j] + (b[j] > 0 ? a[j] : 0))
 
 static void relu_back(Var *y)
@@ -200,7 +200,7 @@ static void relu_drop_rows(int begin, int end, void *arg)
             real *restrict y = mat_row(x->y->value, r) + j;
             int count = n - j < ROOM ? n - j : ROOM;
             if (x->p > 0) rng_keep(&rng, x->p, keep, count);
-            for (int i = 0; i < count; i++) y[i] = y[i] > 0 ? y[i] : 0;
+            for (int i = 0; i < count; i++) y[i] = y[i] <= 0 ? 0 : y[i];
             for (int i = 0; i < count && x->p > 0; i++) y[i] *= keep[i];
         }
 }

@@ -3,7 +3,7 @@
  * Each stands here with its equation, its shapes and its way back. dX means ∂loss/∂X and has X's shape; ⊙ is element by
  * element. The way back always adds (+=), because a value that is used twice gets gradients from both uses.
  *
- * Every result lives on the tape until tape_reset. Nothing is broadcast but a row b that is declared as (1,n). A shape that does
+ * Every result lives on the tape until tape_reset. Nothing is broadcast but a row that is declared as (1,n), b or g. A shape that does
  * not fit aborts with the op, both shapes and the line of the caller: that is what the macros at the end are for.
  * `where` is that line; they supply it, so one writes v_add(a, b).                                                        */
 #ifndef WORKBOOK_OPS_H
@@ -40,7 +40,7 @@ Var *v_linear(const char *where, Var *X, Var *W, Var *b);
 
 /* v_linear_relu: Y = dropout(max(X W + b, 0)), the same as v_dropout(v_relu(v_linear(X, W, b)), p, rng) to the last bit, with
  * one matrix in memory instead of four. (Y is positive just where a gradient comes through, so it need not be asked twice.)
- * The way back works in place: Y's gradient is not ∂loss/∂Y afterwards, and it can be gone once.                           */
+ * The way back works in place: Y's gradient is not ∂loss/∂Y afterwards.                                                   */
 Var *v_linear_relu(const char *where, Var *X, Var *W, Var *b, double p, Rng *rng);
 
 /* v_add_bias: Y = A + b to every row.   A (m,n), b (1,n)      dA += dY      db += Σ over the rows of dY                   */

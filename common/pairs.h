@@ -20,7 +20,7 @@
 
 #include <stdio.h>
 
-enum { PAD = -1, MOST_PAIR = 96 };
+enum { PAD = -1, MOST_PAIR = 96, MOST_ANSWER = 72 };        /* MOST_ANSWER: steps that are enough for any number in words */
 
 typedef struct {
     int n, m;                              /* lengths of source and target                          */

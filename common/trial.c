@@ -106,13 +106,13 @@ static void draw_pairs(const Trial *t, Rng *rng, Pair *pair, int n)
     }
 }
 
-double trial_step(const Network *net, Optim *adam, const Batch *batch, double forcing, double clip, Rng *rng, double *norm)
+double trial_step(const Network *net, Optim *optim, const Batch *batch, double forcing, double clip, Rng *rng, double *norm)
 {
     Var *loss = v_cross_entropy(net->decode(net->model, batch, forcing, rng, said_of(batch)), batch->target);
     params_zero_grad(net->params);
     tape_backward(loss);
     *norm = params_clip_grad(net->params, clip);
-    optim_step(adam, net->params);
+    optim_step(optim, net->params);
     return (double)loss->value.at[0];
 }
 

@@ -20,9 +20,11 @@
 typedef struct {
     Params *params;
     const void *model;
-    /* Logits (T·B,V), V being the target's symbols and EOS; said (T,B) gets the likeliest symbol at each step. At its next step
-     * the network is told the truth with probability `forcing`, or else what it said. rng is read where 0 < forcing < 1, and
-     * by dropout while the tape records; NULL is allowed where neither applies.                                            */
+    /* Logits (T·B,V), V being the target's symbols and EOS; said (T,B) gets the likeliest symbol at each step. With `forcing` 1
+     * the network is told the truth at each step, with 0 what it said at the step before; a test asks for these two. Between
+     * them, in training, it is told the truth with that probability, for a step (chapters 06, 07) or a whole batch (08), or
+     * else what it said, or nothing (08). rng is read where 0 < forcing < 1, and by dropout while the tape records; NULL is
+     * allowed where neither applies.                                                                                       */
     Var *(*decode)(const void *model, const Batch *batch, double forcing, Rng *rng, int *said);
 } Network;
 

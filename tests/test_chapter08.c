@@ -839,6 +839,7 @@ static void test_masks_csv(void)
         { "padding: 5 of 8", { .B = 1, .lengths = &five }, 8 },
         { "causal", { .B = 1, .causal = true }, 8 },
         { "padded and causal", { .B = 1, .causal = true, .lengths = &five }, 8 },
+        { "causal, 3 behind 5", { .B = 1, .causal = true }, 3 },
         { "from a cache: 3 of 8", { .B = 1, .lengths = &three }, 1 },
         { "cross: 6 steps, 5 of 8", { .B = 1, .lengths = &five }, 6 },
         { "nothing", { .B = 1, .lengths = &none }, 8 },
@@ -849,7 +850,7 @@ static void test_masks_csv(void)
     o.out = folder;
     write_masks(&o);
     tape_reset();
-    Var *y[7];
+    Var *y[8];
     for (int i = 0; i < n; i++)
         y[i] = v_attention(noise(masks[i].T, 4, 1), noise(8, 4, 2), noise(8, 4, 3), 2, masks[i].seen, 0, NULL);
     FILE *f = fopen(in_folder("masks.csv"), "r");
@@ -865,7 +866,7 @@ static void test_masks_csv(void)
         for (int h = 0; h < 2; h++) EXPECT((attention_weights(y[i], 0, h, t)[s] > 0) == (seen == 1), "%s", line);
         EXPECT(seen == 0 || seen == 1, "%s", line);
     }
-    EXPECT(rows == 8 * (8 + 8 + 8 + 8 + 1 + 6 + 8), "%d rows", rows);
+    EXPECT(rows == 8 * (8 + 8 + 8 + 8 + 3 + 1 + 6 + 8), "%d rows", rows);
     fclose(f);
     remove(in_folder("masks.csv"));
     tape_reset();
@@ -1019,14 +1020,19 @@ static void test_loss_of_a_part(void)
         for (int causal = 0; causal < 2; causal++) {
             Model m = random_model(plan_for(kind, false), 0.4, 18);
             double total = 0, loss = part_loss(&m, part, T, causal, 0.3);
-            int counted = 0;
+            int counted = 0, bare = 0;
             Rng rng = rng_new(0, 3);
             for (int i = 0; i < 70; i++) {
-                int x[T], y[T];
+                int x[T], y[T], gaps = 0;
                 for (int t = 0; t < T; t++) {
                     bool gap = !causal && (double)rng_uniform(&rng) < 0.3;
                     x[t] = gap ? READ : text[i * T + t];
                     y[t] = causal ? text[i * T + t + 1] : gap ? text[i * T + t] : -1;
+                    gaps += gap;
+                }
+                if (!causal && gaps == 0) {                              /* then one of them is, after all */
+                    int t = rng_below(&rng, T);
+                    x[t] = READ, y[t] = text[i * T + t], bare++;
                 }
                 Matrix logits = read_all(&m, x, 1, T, causal, NULL)->value;
                 for (int t = 0; t < T; t++) {
@@ -1039,6 +1045,7 @@ static void test_loss_of_a_part(void)
             }
             EXPECT_NEAR(loss, total / counted, 3 * near, "%s, causal %d", plan_name(&m.plan), causal);
             EXPECT(loss == part_loss(&m, part, T, causal, 0.3), "always the same gaps");
+            EXPECT(causal || bare > 0, "no window drew no gap");
             EXPECT(tape_is_recording(), "the tape records again");
             tape_reset();
             model_free(&m);
@@ -1176,7 +1183,7 @@ static void test_training_learns(void)
             Rng rng[2] = { rng_new(1, 1), rng_new(1, 2) };
             Optim adam = optim_adam(&m.params, 0.01, 0);
             double norm, loss = 0;
-            for (int step = 0; step < 300; step++) loss = train_step(&m, &o, (Part){ text, N }, causal, &w, &adam, rng, &norm);
+            for (int step = 0; step < 500; step++) loss = train_step(&m, &o, (Part){ text, N }, causal, &w, &adam, rng, &norm);
             EXPECT(loss < (0.5), "%s, causal %d: loss %g", plan_name(&plan), causal, loss);
             EXPECT(norm > 0, "the gradient's norm is told");
             optim_free(&adam), windows_free(&w);

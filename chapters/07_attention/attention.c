@@ -559,8 +559,6 @@ static void show_copy(const Config *o, FILE *accuracy, FILE *timing)
  *
  * Be careful with such pictures. They show where the context came from, and not what was done with it; the state knows a lot as
  * well. That the end looks at nothing in particular suggests that it need not look.                                       */
-enum { MOST_ANSWER = 72 };             /* steps for an answer whose length is not known: the longest words have 69 letters */
-
 typedef struct { Pair pair; Answer answer; int steps; Matrix weight; } Look;     /* weight (steps,n): of each step; EOS is one */
 
 /* Answers one source. weight lives until tape_reset. */

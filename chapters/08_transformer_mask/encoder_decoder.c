@@ -61,8 +61,9 @@ static Var *decode_told(Pass *pass, const Batch *batch, bool told)
 /* ## 9. On its own
  *
  * When it answers there is no truth to be told, and the steps wait for each other again: each is told what the one before
- * has said, until that is EOS. Only the new row goes through the stack, section 7's cache has the others. So a
- * Transformer learns in parallel and speaks in sequence; a recurrent network does both in sequence.                        */
+ * has said. Only the new row goes through the stack, section 7's cache has the others. (There are as many steps as the
+ * batch's longest target has; what a sequence says behind its EOS is cut off, as in chapter 06.) So a Transformer learns
+ * in parallel and speaks in sequence; a recurrent network does both in sequence.                                           */
 static Var *decode_alone(Pass *pass, const Batch *batch, int *said)
 {
     const Model *m = pass->m;
@@ -349,7 +350,7 @@ void run_series(const Config *o)
  *                          exact     s       exact     s       exact     s
  *     words to digits       83.7     3        99.9    11        99.5    24
  *     digits to words        0.0     5        99.8    20        99.7    25
- *     parameters          13,451              33,803          170,571
+ *     parameters          13,451              33,803          170,571        of to_digits
  *
  * It learns as well as chapter 07's network and no better, with five times the parameters and in 1.25 and 2.2 times the
  * time, in 900 steps where that took 2,000. (With `--seed 2`, 99.0 and 93.3, not done yet; with `--seed 3`, 99.2 and
@@ -405,7 +406,7 @@ static void answer_prompt(const Config *o)
     model_load(&m, &c, task.source.size, task.target.size + 2, task.target.size + 1);
     checkpoint_free(&c);
     if (m.plan.most < MOST_PAIR) die("%s: it has %d places; expected %d", o->load, m.plan.most, MOST_PAIR);
-    Pair pair = { .m = MOST_PAIR - 24 };
+    Pair pair = { .m = MOST_ANSWER };
     pair.n = symbols_encode(&task.source, o->prompt, "--prompt", pair.x);
     tape_record(false);
     Batch batch = batch_of(&pair, 1, &task);

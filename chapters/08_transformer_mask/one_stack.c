@@ -59,11 +59,16 @@ static void fill_causal(Windows *w, int b, const int *at)
 /* … or else some are gaps, which are to be filled, and nothing is said of the others. */
 static void fill_gaps(Windows *w, int b, const int *at, double share, int gap, Rng *rng)
 {
+    int *x = w->x + b * w->T, *y = w->y + b * w->T, gaps = 0;
     for (int t = 0; t < w->T; t++) {
         bool hidden = (double)rng_uniform(rng) < share;
-        w->x[b * w->T + t] = hidden ? gap : at[t];
-        w->y[b * w->T + t] = hidden ? at[t] : PAD;
+        x[t] = hidden ? gap : at[t];
+        y[t] = hidden ? at[t] : PAD;
+        gaps += hidden;
     }
+    if (gaps > 0) return;
+    int t = rng_below(rng, w->T);                                        /* a window without a question teaches nothing */
+    x[t] = gap, y[t] = at[t];
 }
 
 static void fill(Windows *w, int b, const int *at, const Model *m, bool causal, double share, Rng *rng)
@@ -133,15 +138,17 @@ static long train(Model *m, const Config *o, const Corpus *book, bool causal, Fi
     int reports = o->reports < o->steps ? o->reports : o->steps, done = 0, since = 0;
     double total = 0, begun = seconds_now();
     long each = (long)o->batch * o->window;
-    while (row.step < o->steps && !interrupted()) {
+    bool stop = interrupted();
+    while (row.step < o->steps && !stop) {
         adam.lr = row.lr = o->lr * schedule_cosine(row.step++, o->warmup, o->steps, 0.05);
         total += train_step(m, o, book->train, causal, &w, &adam, rng, &row.grad_norm);
-        if (!isfinite(total))
+        if (!isfinite(total) || !isfinite(row.grad_norm))
             die("%s: at step %ld the loss is no number: training has diverged; try a smaller --lr", name, row.step);
         row.tokens += each;
         row.epoch = 1 + row.tokens / book->train.n;
         progress_line(name, row.step, o->steps, total / ++since);
-        if (row.step * reports / o->steps == done && !interrupted()) continue;
+        stop = interrupted();                                            /* asked once: a signal may come between two */
+        if (row.step * reports / o->steps == done && !stop) continue;
         progress_end();
         double seconds = seconds_now() - begun;
         row.loss = total / since;
@@ -257,7 +264,7 @@ static void write_text(FILE *f, const Model *m, const Vocab *vocab, const Config
         if (i >= n) all[i] = draw_symbol(logits, o->temperature, &rng);
         fputs(utf8_of(vocab->code[all[i]], room), f);
         if (cache.n == most) read = i - most / 2, cache.n = 0;
-        for (; read <= i; read++) logits = read_next(m, &cache, all[read], cache.n);
+        for (; read <= i && i + 1 < n + o->length; read++) logits = read_next(m, &cache, all[read], cache.n);
     }
     fputc('\n', f);
     tape_record(recording);
