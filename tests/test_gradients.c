@@ -519,6 +519,32 @@ static void test_constants(void)
     params_free(&p);
 }
 
+/* What v_const, v_lookup and v_cross_entropy are given is copied: overwritten before the way back, as a state that moves on
+ * is, it gives the gradients that it gave before. time 0 overwrites nothing, and the others one thing each. */
+static void test_what_was_given_may_be_overwritten(void)
+{
+    static const char *const names[] = { "nothing", "v_const", "v_lookup", "v_cross_entropy" };
+    Var *w, *other;
+    Params p = two_parameters(&w, &other);
+    Matrix whole = mat_new(B, D + 2), x = mat_cols(whole, 1, D), want = mat_new(1, (int)p.size);
+    for (int time = 0; time < 4; time++) {
+        int index[B] = { 2, 0 }, target[B] = { 3, 1 };
+        fill_normal(whole, 1, 8);
+        params_zero_grad(&p);
+        Var *loss = v_cross_entropy(v_add(v_matmul(v_const(x), w), v_lookup(other, index, B)), target);
+        if (time == 1) mat_fill(whole, 7);
+        if (time == 2) index[0] = 1;
+        if (time == 3) target[1] = 0;
+        tape_backward(loss);
+        if (time == 0) memcpy(want.at, p.grad, p.size * sizeof(real));
+        EXPECT_SAME_BYTES(p.grad, want.at, p.size * sizeof(real), "what %s was given is overwritten", names[time]);
+        tape_reset();
+    }
+    EXPECT(largest_in(want) > 1e-3, "all gradients are small: %g", largest_in(want));
+    mat_free(&whole), mat_free(&want);
+    params_free(&p);
+}
+
 /* At exactly 0 relu has no slope; the workbook takes 0, as PyTorch does. */
 static void test_relu_at_zero(void)
 {
@@ -890,6 +916,7 @@ int main(void)
     RUN(test_layer_norm_of_one_number);
     RUN(test_unused_branch);
     RUN(test_constants);
+    RUN(test_what_was_given_may_be_overwritten);
     RUN(test_relu_at_zero);
     RUN(test_nothing_but_padding);
     RUN(test_two_losses);

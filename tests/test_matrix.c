@@ -383,6 +383,44 @@ static void test_sum_rows(void)
         }
 }
 
+/* Rows that are added into rows; backwards: in the order that is not the promised one. */
+static void plain_scatter(Matrix A, const int *index, Matrix Y, bool backwards)
+{
+    for (int i = 0; i < Y.rows; i++) {
+        int r = backwards ? Y.rows - 1 - i : i;
+        for (int j = 0; index[r] >= 0 && j < Y.cols; j++) mat_row(A, index[r])[j] += mat_row(Y, r)[j];
+    }
+}
+
+/* A row of A that is named more than once gets its sum over r in order, to the bit; -1 adds nothing. With many rows another
+ * order gives other bits, so that this comparison can fail. */
+static void expect_scatter(int a_rows, int rows, int cols)
+{
+    enum { MOST = 703 };
+    int index[MOST];
+    Framed Y = framed(rows, cols, 1), got = framed(a_rows, cols, 2), want = framed_copy(got), other = framed_copy(got);
+    for (int r = 0; r < rows; r++) index[r] = rng_below(&rng, a_rows + 1) - 1;
+    plain_scatter(want.view, index, Y.view, false);
+    plain_scatter(other.view, index, Y.view, true);
+    mat_scatter(got.view, index, Y.view);
+    EXPECT_SAME(got, want, "(%d,%d) into (%d,%d), %d threads", rows, cols, a_rows, cols, threads_count());
+    EXPECT(rows < MOST || memcmp(other.whole.at, want.whole.at, mat_size(want.whole) * sizeof(real)) != 0,
+           "(%d,%d) into (%d,%d): the order makes no difference", rows, cols, a_rows, cols);
+    Framed all[] = { Y, got, want, other };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) mat_free(&all[i].whole);
+}
+
+/* Columns that a piece takes alone, and columns that several threads share. */
+static void test_scatter(void)
+{
+    for (int n = 0; n <= 70; n += n < 35 ? 1 : 7) expect_scatter(1 + n % 4, n % 11, n);
+    for (int threads = 1; threads <= 3; threads++) {
+        threads_start(threads);
+        for (int a_rows = 1; a_rows <= 9; a_rows += 4) expect_scatter(a_rows, 703, 333), expect_scatter(a_rows, 703, 5);
+        threads_stop();
+    }
+}
+
 /* The order that matrix.h writes down: lane j mod 16, then lanes 8 apart, 4 apart, 2, 1. */
 static void test_sums_in_lanes(void)
 {
@@ -630,6 +668,7 @@ int main(void)
     RUN(test_cross_entropy_of_bad_padding);
     RUN(test_add_row);
     RUN(test_sum_rows);
+    RUN(test_scatter);
     RUN(test_sums_in_lanes);
     RUN(test_map);
     RUN(test_fill_copy_axpy_tanh);

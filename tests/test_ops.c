@@ -263,21 +263,58 @@ static Var *shape(int rows, int cols)
     return v_const(mat_take(&(Arena){ 0 }, rows, cols));
 }
 
+static void bad_add(void)             { v_add(shape(2, 3), shape(3, 2)); }
+static void bad_sub(void)             { v_sub(shape(2, 3), shape(2, 4)); }
+static void bad_mul(void)             { v_mul(shape(2, 3), shape(1, 3)); }
+static void bad_matmul(void)          { v_matmul(shape(2, 3), shape(2, 3)); }
+static void bad_matmul_nt(void)       { v_matmul_nt(shape(2, 3), shape(3, 2)); }
+static void bad_bias_cols(void)       { v_add_bias(shape(2, 3), shape(1, 2)); }
+static void bad_bias_rows(void)       { v_add_bias(shape(2, 3), shape(2, 3)); }
+static void bad_cols(void)            { v_cols(shape(2, 3), 1, 3); }
+static void bad_rows(void)            { v_rows(shape(2, 3), 2, 1); }
+static void bad_every(void)           { v_every(shape(9, 3), 1, 3, 4); }
+static void bad_hcat(void)            { v_hcat((Var *[]){ shape(2, 3), shape(2, 1), shape(3, 3) }, 3); }
+static void bad_vcat(void)            { v_vcat((Var *[]){ shape(2, 3), shape(3, 2) }, 2); }
+static void bad_lookup(void)          { v_lookup(shape(2, 3), (int[]){ -1, 2 }, 2); }
+static void bad_softmax_mask(void)    { v_softmax(shape(2, 3), &(Matrix){ .rows = 1, .cols = 3 }); }
+static void bad_target(void)          { v_cross_entropy(shape(2, 3), (int[]){ -1, 3 }); }
+static void bad_mean(void)            { v_mean(shape(0, 3)); }
 static void bad_linear_inner(void)    { v_linear(shape(2, 3), shape(4, 5), shape(1, 5)); }
 static void bad_linear_cols(void)     { v_linear(shape(2, 3), shape(3, 5), shape(1, 4)); }
 static void bad_linear_rows(void)     { v_linear(shape(2, 3), shape(3, 5), shape(2, 5)); }
+static void bad_relu_inner(void)      { v_linear_relu(shape(2, 3), shape(4, 5), shape(1, 5), 0, NULL); }
+static void bad_relu_dropout(void)    { v_linear_relu(shape(2, 3), shape(3, 5), shape(1, 5), 1, &(Rng){ 0 }); }
 static void bad_norm_cols(void)       { v_layer_norm(shape(2, 3), shape(1, 4), shape(1, 4)); }
 static void bad_norm_rows(void)       { v_layer_norm(shape(2, 3), shape(2, 3), shape(2, 3)); }
 static void bad_norm_bias(void)       { v_layer_norm(shape(2, 3), shape(1, 3), shape(1, 4)); }
 static void bad_dropout_all(void)     { v_dropout(shape(2, 3), 1, &(Rng){ 0 }); }
 static void bad_dropout_less(void)    { v_dropout(shape(2, 3), -0.25, &(Rng){ 0 }); }
 
+/* Each op that can refuse something; what it refuses is what its kernel would, but it names the line that asked. */
 static void test_shapes_are_checked(void)
 {
     static const struct { void (*call)(void); const char *says[2]; } row[] = {
+        { bad_add, { "add: (2,3) and (3,2)", "mat_same_shape" } },
+        { bad_sub, { "sub: (2,3) and (2,4)", "mat_same_shape" } },
+        { bad_mul, { "mul: (2,3) and (1,3)", "mat_same_shape" } },
+        { bad_matmul, { "matmul: A (2,3), B (2,3)", "A->value.cols == B->value.rows" } },
+        { bad_matmul_nt, { "matmul_nt: A (2,3), B (3,2)", "A->value.cols == B->value.cols" } },
+        { bad_bias_cols, { "add_bias: A (2,3), b (1,2)", "b->value.cols" } },
+        { bad_bias_rows, { "add_bias: A (2,3), b (2,3)", "b->value.rows" } },
+        { bad_cols, { "cols: rows 0 to 2, columns 1 to 4", "of (2,3)" } },
+        { bad_rows, { "rows: rows 2 to 3, columns 0 to 3", "of (2,3)" } },
+        { bad_every, { "every: rows 1 to 11, columns 0 to 3", "of (9,3)" } },
+        { bad_hcat, { "hcat: part 0 (2,3), part 2 (3,3)", "other" } },
+        { bad_vcat, { "vcat: part 0 (2,3), part 1 (3,2)", "other" } },
+        { bad_lookup, { "lookup: row 2 of (2,3)", "index[r]" } },
+        { bad_softmax_mask, { "softmax: A (2,3), mask (1,3)", "mask" } },
+        { bad_target, { "cross_entropy: target 3 at row 1", "of A (2,3)" } },
+        { bad_mean, { "mean of nothing", "A (0,3)" } },
         { bad_linear_inner, { "linear: X (2,3), W (4,5), b (1,5)", "X->value.cols" } },
         { bad_linear_cols, { "linear: X (2,3), W (3,5), b (1,4)", "b->value.cols" } },
         { bad_linear_rows, { "linear: X (2,3), W (3,5), b (2,5)", "b->value.rows" } },
+        { bad_relu_inner, { "linear_relu: X (2,3), W (4,5), b (1,5)", "X->value.cols" } },
+        { bad_relu_dropout, { "linear_relu: dropout with probability 1", "p < 1" } },
         { bad_norm_cols, { "layer_norm: A (2,3), g (1,4)", "b (1,4)" } },
         { bad_norm_rows, { "layer_norm: A (2,3), g (2,3)", "b (2,3)" } },
         { bad_norm_bias, { "layer_norm: A (2,3), g (1,3)", "b (1,4)" } },
@@ -288,10 +325,21 @@ static void test_shapes_are_checked(void)
         char said[512];
         int status = unit_child(row[i].call, said, sizeof said);
         EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "call %zu: status 0x%x", i, (unsigned)status);
-        EXPECT(strstr(said, "check failed") && strstr(said, "test_ops.c:"), "call %zu names no caller: \"%s\"", i, said);
+        EXPECT(strstr(said, "check failed") && strncmp(said, __FILE__ ":", sizeof __FILE__) == 0,
+               "call %zu names no caller: \"%s\"", i, said);
         for (int s = 0; s < 2; s++)
             EXPECT(strstr(said, row[i].says[s]), "call %zu said \"%s\", without %s", i, said, row[i].says[s]);
     }
+}
+
+static void bad_line(void) { v_matmul(shape(4, 3), shape(5, 2)); } static const char the_line[] = HERE;
+
+static void test_the_line_of_the_caller(void)
+{
+    char said[512], line[512];
+    unit_child(bad_line, said, sizeof said);
+    snprintf(line, sizeof line, "%s: check failed: A->value.cols == B->value.rows: matmul: A (4,3), B (5,2)\n", the_line);
+    EXPECT(strcmp(said, line) == 0, "expected \"%s\", got \"%s\"", line, said);
 }
 
 int main(void)
@@ -305,6 +353,7 @@ int main(void)
     RUN(test_dropout_draws_in_order);
     RUN(test_var_grad_into);
     RUN(test_shapes_are_checked);
+    RUN(test_the_line_of_the_caller);
     free(got), free(want);
     tape_free();
     return unit_result();
