@@ -81,16 +81,16 @@ static Var *decode_alone(Pass *pass, const Batch *batch, int *said)
     return v_vcat(logits, batch->T);
 }
 
-/* Both ways, as common/trial.h asks for them: `told` is the share of batches that are told. In training a coin is tossed for
- * each batch, and all of it is told or none; a test with `told` 1 gives the loss, one with 0 the network's own answer. When
- * it answers alone it is told, symbol by symbol, what it has just said; training must have shown it such inputs from time to
- * time, and so `--told` is never 0.                                                                                        */
-static Var *decode(const void *model, const Batch *batch, double told, Rng *rng, int *said)
+/* Both ways, as common/trial.h asks for them: `forcing` is the share of batches that are told the truth. In training a
+ * coin is tossed for each batch, and all of it is told or none; a test with `forcing` 1 gives the loss, one with 0 the
+ * network's own answer. When it answers alone it is told, symbol by symbol, what it has just said; training must have
+ * shown it such inputs from time to time, and so `--forcing` is never 0.                                                   */
+static Var *decode(const void *model, const Batch *batch, double forcing, Rng *rng, int *said)
 {
     const Model *m = model;
     Pass pass = { .m = m, .stack = &m->decoder, .memory = encode(m, batch, rng), .rng = rng };
-    if (!tape_is_recording() && told == 0) return decode_alone(&pass, batch, said);
-    Var *logits = decode_told(&pass, batch, told == 1 || (double)rng_uniform(rng) < told);
+    if (!tape_is_recording() && forcing == 0) return decode_alone(&pass, batch, said);
+    Var *logits = decode_told(&pass, batch, forcing == 1 || (double)rng_uniform(rng) < forcing);
     argmax_rows(said, logits->value);
     return logits;
 }
@@ -103,8 +103,8 @@ static Var *decode(const void *model, const Batch *batch, double told, Rng *rng,
  * in ten is held out.
  *
  * What is there to learn? yₜ = xₜ + 5: look at your own place in the source, and add. Or yₜ = xₜ₊₅: look five places on,
- * and copy. But there is a third way, and the usual training finds it. Tell the decoder the truth (`--told 1 --told-end
- * 1`), and after the default 9,500 steps it says
+ * and copy. But there is a third way, and the usual training finds it. Tell the decoder the truth (`--forcing 1
+ * --forcing-end 1`), and after the default 9,500 steps it says
  *
  *     step  9500   train 0.0001   test 0.3456 nats   symbols   1.1 %   exact   1.1 %
  *
@@ -118,8 +118,8 @@ static Var *decode(const void *model, const Batch *batch, double told, Rng *rng,
  * nothing to find out.
  *
  * The notebook felt this, and tried to train without telling; by a mask of -∞, which is section 3's trap. What it wanted
- * is simple. In nine batches of ten (`--told 0.1`) the decoder is told nothing but BOS, and has to find every number in
- * the source, by place. In the default run, held-out windows, alone:
+ * is simple. In nine batches of ten (`--forcing 0.1`) the decoder is told nothing but BOS, and has to find every number
+ * in the source, by place. In the default run, held-out windows, alone:
  *
  *     step     1900    3800    5700    7600    9500
  *     symbols  34.4    78.6    98.0    99.1    99.1 %      (`--seed 2` and `3`: 98.9 and 99.3 at the end)
@@ -165,7 +165,7 @@ static Plan pair_plan(const Config *o, const Task *task)
 static Training training_of(const Config *o)
 {
     return (Training){ .batch = o->batch, .steps = o->steps, .warmup = o->warmup, .lr = o->lr, .lr_end = 0.05, .clip = o->clip,
-                       .forcing = o->told, .forcing_end = o->told_end };
+                       .forcing = o->forcing, .forcing_end = o->forcing_end };
 }
 
 /* ### Where it looked

@@ -221,8 +221,8 @@ static Files files_open(const Config *o)
  * The network has places for T symbols and no more. When the cache is full, the later half of the text is read again from
  * place 0, and there is room for another half. From then on it sees between T/2 and T symbols, and never knows what stood
  * before. (One cannot just drop the oldest entries: keys and values were made of rows that knew their place, and the
- * places would all be wrong.) In write_text that is one line: `read` is the next symbol to be read, and when all places are
- * taken it goes back by half of them, and the cache is empty.                                                              */
+ * places would all be wrong.) In write_text that is one line: `read` is the next symbol to be read, and when all places
+ * are taken it goes back by half of them, and the cache is empty.                                                          */
 
 /* The ids of the prompt (*n); an empty one is the likeliest symbol of the vocabulary, whose id is 0. */
 static int *encode_prompt(const Vocab *vocab, const char *prompt, int *n)
@@ -405,13 +405,13 @@ void run_gpt(const Config *o)
 
 /* ## 16. BERT, and who fills gaps best
  *
- * A gpt sees what stands to the left of a gap. A bert sees both sides, which must be worth something. The run trains one of
- * each, smaller than the gpt of section 15, both of the same sizes, from the same start, for the same steps; `causal` is
- * what differs (and with it the windows that are drawn, as gaps come out of the same generator).
- * Then one symbol in the middle of each of 1,000 windows of the test part is taken out, and everybody may guess
- * (gaps.csv). The counters of chapter 05 join in, twice: from the left alone, that chapter's (2.2); and from both sides, which a
- * language model of the left can do, too. Put each symbol v into the gap, and multiply the probabilities of v and of the
- * n-1 symbols behind it, whose contexts now hold v. What fits worst behind shows that v was wrong.
+ * A gpt sees what stands to the left of a gap. A bert sees both sides, which must be worth something. The run trains one
+ * of each, smaller than the gpt of section 15, both of the same sizes, from the same start, for the same steps; `causal`
+ * is what differs (and with it the windows that are drawn, as gaps come out of the same generator). Then one symbol in
+ * the middle of each of 1,000 windows of the test part is taken out, and everybody may guess (gaps.csv). The counters of
+ * chapter 05 join in, twice: from the left alone, that chapter's (2.2); and from both sides, which a language model of
+ * the left can do, too. Put each symbol v into the gap, and multiply the probabilities of v and of the n-1 symbols behind
+ * it, whose contexts now hold v. What fits worst behind shows that v was wrong.
  *
  *                   left      both
  *     1-gram        16.9      16.9 %

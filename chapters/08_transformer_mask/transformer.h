@@ -11,7 +11,7 @@ typedef struct {
     int seed, threads;
     const char *out, *task, *corpus, *load, *prompt;
     int width, heads, blocks, feed, batch, window, steps, warmup, reports, test, fused, warmup_steps, length;
-    double told, told_end, spread, gap, lr, warmup_lr, clip, dropout, temperature;
+    double forcing, forcing_end, spread, gap, lr, warmup_lr, clip, dropout, temperature;
     const char *norm, *positions, *direction;
 } Config;
 

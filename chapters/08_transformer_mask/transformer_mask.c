@@ -37,11 +37,11 @@
  * together: step t of sequence b is row b·T + t, because it is sequences that are looked at as a whole, and no longer
  * steps.
  *
- * Three letters serve twice, as they do in the literature: E is scores in (2.2) and the embedding in (5.1), P is weights in
- * (2.3) and positions in (5.1), V is values everywhere but in a shape, where it counts symbols. `Seen` is how a mask is
- * written down (common/attention.h): { B, causal, lengths }, where lengths[b] says how many places of sequence b are no
- * padding, and NULL that all are; it is a pointer, and what it points to must last until the last block has used it. PAD,
- * -1, is the id that reads a row of zeros (common/pairs.h).                                                               */
+ * Three letters serve twice, as they do in the literature: E is scores in (2.2) and the embedding in (5.1), P is weights
+ * in (2.3) and positions in (5.1), V is values everywhere but in a shape, where it counts symbols. `Seen` is how a mask
+ * is written down (common/attention.h): { B, causal, lengths }, where lengths[b] says how many places of sequence b are
+ * no padding, and NULL that all are; it is a pointer, and what it points to must last until the last block has used it.
+ * PAD, -1, is the id that reads a row of zeros (common/pairs.h).                                                           */
 #include "transformer.h"
 
 #include <stdio.h>
@@ -92,7 +92,7 @@
  * Without the division a wide network would begin with attention that is sure of everything, knows nothing, and learns
  * nothing in most rows: those where one weight is near 1 already, so that no slope is left to move it (exercise 08.1
  * counts them). With it the start does not depend on d. Chapter 07 did without: its queries and keys were 32 wide, and
- * there training could still repair it.                                                                                   */
+ * there training could still repair it.                                                                                    */
 static void show_scale(const Config *o)
 {
     enum { PLACES = 32, DRAWS = 500 };
@@ -147,14 +147,14 @@ static void show_scale(const Config *o)
  *                       The result from its batch
  *     nothing           a row that may see nothing
  *
- * The last is a trap. The notebook that this chapter's series come from (docs/references.md), to train without telling the
- * decoder the truth, gives it a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
+ * The last is a trap. The notebook that this chapter's series come from (docs/references.md), to train without telling
+ * the decoder the truth, gives it a mask that is -∞ everywhere. But a softmax over nothing is 0/0: in most frameworks
  * NaN, which one step later is in every weight. Here such a row has weights 0 and gives a row of zeros (matrix.h). And it
  * was not what was wanted, anyway: even a decoder that is told nothing must see its own steps. What it is *told* is one
  * thing, and where it may *look* another. Section 10 tells it nothing, and leaves the mask alone.
  *
- * `S - T` in may_see matters where T < S, as with 3 behind 5: the steps that ask are the last T of the S places, so step t
- * stands at place t + S - T. show_fused has 50 behind 10.                                                                  */
+ * `S - T` in may_see matters where T < S, as with 3 behind 5: the steps that ask are the last T of the S places, so step
+ * t stands at place t + S - T. show_fused has 50 behind 10.                                                                */
 static bool may_see(Seen seen, int b, int t, int s, int T, int S)
 {
     if (seen.lengths && s >= seen.lengths[b]) return false;
@@ -384,8 +384,8 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *     ffn(x) = max(x W₁ + b₁, 0) W₂ + b₂                                           (6.1)   W₁ (D,F), W₂ (F,D)
  *
  * Put a dozen such blocks one on the other, and depth is what length was in chapter 02: the gradient comes back through a
- * product of as many Jacobians, and vanishes or explodes. The cure is chapter 03's. A cell's c went from step to step by a
- * *sum*, and a row goes from block to block by one:
+ * product of as many Jacobians, and vanishes or explodes. The cure is chapter 03's. A cell's c went from step to step by
+ * a *sum*, and a row goes from block to block by one:
  *
  *     x ← x + attention(x)        x ← x + ffn(x)                                   (6.2)   residual connections
  *
@@ -402,13 +402,15 @@ Var *model_embed(const Model *m, Var *E, const int *ids, int B, int T, int first
  *
  * With (6.5) a path of sums alone leads from the last block to the first, and the gradient comes back on it unharmed.
  * With (6.4) a norm lies across that path in every block. Section 11 measures what that does to the first steps. Dropout,
- * where it is on, falls on f(x) before the sum, between the two layers of (6.1), on the weights (section 4), and on (5.1).
+ * where it is on, falls on f(x) before the sum, between the two layers of (6.1), on the weights (section 4), and on
+ * (5.1).
  *
- * enter and leave are what stands before f and behind it, so that a block reads as (6.2). A block of the decoder, pre-norm:
+ * enter and leave are what stands before f and behind it, so that a block reads as (6.2). A block of the decoder,
+ * pre-norm:
  *
  *     x ──┬── norm ── attention to itself ── + ──┬── norm ── attention to the memory ── + ──┬── norm ── (6.1) ── + ── x
  *         └──────────────────────────────────┘   └──────────────────────────────────────┘   └────────────────────┘
- */
+ *                                                                                                                          */
 static Var *enter(const Model *m, const Norm *norm, Var *x) { return m->plan.pre ? v_layer_norm(x, norm->g, norm->b) : x; }
 
 static Var *leave(const Pass *pass, const Norm *norm, Var *x, Var *y)
@@ -486,8 +488,8 @@ void cache_free(Cache *c)
 /* ### The parameters
  *
  * Weights begin uniform in ±√(6/(in + out)) (Glorot and Bengio 2010), biases at 0, the norms as if they were not there.
- * Names such as "decoder.2.cross.q.W" go to the checkpoints. A network of one stack calls it the decoder, whatever its mask;
- * `plan->source` 0 says that there is no other.                                                                            */
+ * Names such as "decoder.2.cross.q.W" go to the checkpoints. A network of one stack calls it the decoder, whatever its
+ * mask; `plan->source` 0 says that there is no other.                                                                      */
 static Linear linear_new(Params *p, const char *where, const char *name, int in, int out)
 {
     char full[NAME_ROOM];
@@ -632,8 +634,8 @@ static const Option options[] = {
     { "positions", OPTION_CHOICE, offsetof(Config, positions), 0, 0, "sinusoidal or learned" },
     { "dropout", OPTION_REAL, offsetof(Config, dropout), 0, 0.99, "probability of dropping a number" },
     { "spread", OPTION_REAL, offsetof(Config, spread), 1e-6, 100, "size of an embedding's numbers in the beginning" },
-    { "told", OPTION_REAL, offsetof(Config, told), 0.001, 1, "series, words: share of batches that are told the truth" },
-    { "told-end", OPTION_REAL, offsetof(Config, told_end), 0.001, 1, "… at the end of training" },
+    { "forcing", OPTION_REAL, offsetof(Config, forcing), 0.001, 1, "series, words: share of batches that are told the truth" },
+    { "forcing-end", OPTION_REAL, offsetof(Config, forcing_end), 0.001, 1, "… at the end of training" },
     { "gap", OPTION_REAL, offsetof(Config, gap), 0.01, 0.9, "bert: share of the symbols that are hidden" },
     { "fused", OPTION_INT, offsetof(Config, fused), 0, 1, "1: train with common/attention.h, 0: with section 4's ops" },
     { "window", OPTION_INT, offsetof(Config, window), 2, 4096, "gpt, bert: symbols a sequence, T" },
@@ -656,10 +658,10 @@ static const Option options[] = {
 #define SAME   .seed = 1, .direction = "both", .fused = 1, .temperature = 0.7, .spread = 0.1, .gap = 0.3, .norm = "pre", \
                .positions = "sinusoidal", .warmup_lr = 0.008
 #define SERIES SAME, .task = "series", .out = OUT "series", .width = 32, .heads = 2, .blocks = 3, .feed = 256, .batch = 8, \
-               .clip = 0.5, .told = 0.1, .told_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
-#define WORDS  SAME, .task = "words", .out = OUT "words", .batch = 64, .clip = 1, .told = 1, .told_end = 1, .prompt = "", \
+               .clip = 0.5, .forcing = 0.1, .forcing_end = 0.1, .test = 100, .prompt = "", .window = 48, .length = 1
+#define WORDS  SAME, .task = "words", .out = OUT "words", .batch = 64, .clip = 1, .forcing = 1, .forcing_end = 1, .prompt = "", \
                .window = 96, .length = 1
-#define TEXT   SAME, .batch = 16, .clip = 1, .told = 1, .told_end = 1, .heads = 4
+#define TEXT   SAME, .batch = 16, .clip = 1, .forcing = 1, .forcing_end = 1, .heads = 4
 #define GPT    TEXT, .task = "gpt", .out = OUT "gpt", .prompt = "", .test = 1000
 #define BERT   TEXT, .task = "bert", .out = OUT "bert", .prompt = "", .length = 1
 #define TINY   .steps = 20, .warmup = 5, .reports = 2, .width = 16, .blocks = 1, .feed = 32, .lr = 0.003
