@@ -668,7 +668,7 @@ static const Option options[] = {
 
 static const Config presets[4][PRESETS] = {
     { { SERIES, .steps = 40, .warmup = 10, .reports = 2, .lr = 0.004, .dropout = 0.1, .warmup_steps = 8 },
-      { SERIES, .steps = 9500, .warmup = 200, .reports = 5, .lr = 0.003, .warmup_steps = 150 },
+      { SERIES, .steps = 11000, .warmup = 200, .reports = 5, .lr = 0.003, .warmup_steps = 150 },
       { SERIES, .steps = 30000, .warmup = 200, .reports = 30, .lr = 0.001, .dropout = 0.1, .warmup_steps = 300 } },
     { { WORDS, TINY, .heads = 2, .test = 100 },
       { WORDS, .steps = 900, .warmup = 100, .reports = 5, .width = 64, .heads = 4, .blocks = 2, .feed = 128, .lr = 0.003,
