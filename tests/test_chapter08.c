@@ -277,36 +277,49 @@ static void expect_golden(const char *what, const char *name, Matrix got, const 
         EXPECT_NEAR(got.at[i], want[i], tolerance * fmax(scale, least), "%s %s, number %zu", what, name, i);
 }
 
-static void test_stacks_are_pytorchs(void)
+/* The model whose parameters the golden ones are; all of them but embeddings and output. */
+static Model golden_model(int kind, const GoldenParam *golden)
+{
+    int known = 0, in_file = -3;                                         /* three rows are no parameters */
+    Plan plan = plan_for(kind, true);
+    plan.heads = 2;
+    Model m;
+    model_new(&m, &plan, 1);
+    for (const GoldenParam *g = golden; g->name; g++) in_file++;
+    for (int k = 0; k < m.params.count; k++) {
+        Matrix w = m.params.item[k]->var.value;
+        const GoldenParam *g = golden_named(golden, m.params.item[k]->name);
+        if (!g) continue;
+        EXPECT(w.rows == g->rows && w.cols == g->cols, "%s is (%d,%d)", g->name, w.rows, w.cols);
+        for (size_t i = 0; i < mat_size(w); i++) w.at[i] = (real)g->value[i];
+        known++;
+    }
+    EXPECT(known == in_file && known == m.params.count - 4 - plan.learned, "%d of %d parameters", known, m.params.count);
+    return m;
+}
+
+/* What the decoder makes of target, with the encoder's memory of source. */
+static Var *both_stacks(const Model *m, Var *source, Var *target)
 {
     enum { SEQUENCES = 3 };
+    Seen seen = { .B = SEQUENCES, .lengths = golden_lengths };
+    Pass first = { .m = m, .stack = &m->encoder, .seen = seen };
+    Var *read = stack_run(&first, source);
+    Places memory[BLOCKS];
+    for (int l = 0; l < BLOCKS; l++) memory[l] = places_of(&m->decoder.block[l].cross, read, seen);
+    Pass second = { .m = m, .stack = &m->decoder, .seen = { .B = SEQUENCES, .causal = true }, .memory = memory };
+    return stack_run(&second, target);
+}
+
+static void test_stacks_are_pytorchs(void)
+{
     for (int kind = 0; kind < KINDS; kind++) {
-        const GoldenParam *golden = kind & 1 ? golden_pre : golden_post, *g;
+        const GoldenParam *golden = kind & 1 ? golden_pre : golden_post, *result = golden_named(golden, "result"), *g;
         const char *what = kind & 1 ? "pre-norm" : "post-norm";
-        Plan plan = plan_for(kind, true);
-        plan.heads = 2;
-        Model m;
-        model_new(&m, &plan, 1);
-        int known = 0, in_file = -3;                                     /* three rows are no parameters */
-        for (g = golden; g->name; g++) in_file++;
-        for (int k = 0; k < m.params.count; k++) {
-            Matrix w = m.params.item[k]->var.value;
-            if (!(g = golden_named(golden, m.params.item[k]->name))) continue;
-            EXPECT(w.rows == g->rows && w.cols == g->cols, "%s is (%d,%d)", g->name, w.rows, w.cols);
-            for (size_t i = 0; i < mat_size(w); i++) w.at[i] = (real)g->value[i];
-            known++;
-        }
-        EXPECT(known == in_file && known == m.params.count - 4 - plan.learned, "%d of %d parameters", known, m.params.count);
+        Model m = golden_model(kind, golden);
         Var *x = golden_leaf(golden_named(golden, "source")), *y = golden_leaf(golden_named(golden, "target"));
-        const GoldenParam *result = golden_named(golden, "result");
-        Seen seen = { .B = SEQUENCES, .lengths = golden_lengths };
-        Pass first = { .m = &m, .stack = &m.encoder, .seen = seen };
-        Var *read = stack_run(&first, x);
-        Places memory[BLOCKS];
-        for (int l = 0; l < BLOCKS; l++) memory[l] = places_of(&m.decoder.block[l].cross, read, seen);
-        Pass second = { .m = &m, .stack = &m.decoder, .seen = { .B = SEQUENCES, .causal = true }, .memory = memory };
         GoldenParam w = { "", result->rows, result->cols, result->grad, NULL };
-        Var *said = stack_run(&second, y), *weights = golden_leaf(&w);
+        Var *said = both_stacks(&m, x, y), *weights = golden_leaf(&w);
         params_zero_grad(&m.params);
         tape_backward(v_mean(v_mul(said, weights)));
         expect_golden(what, "result", said->value, result->value);
@@ -1177,7 +1190,7 @@ static void test_training_learns(void)
             Optim adam = optim_adam(&m.params, 0.01, 0);
             double norm, loss = 0;
             for (int step = 0; step < 300; step++) loss = train_step(&m, &o, (Part){ text, N }, causal, &w, &adam, rng, &norm);
-            EXPECT(loss < (0.5), "%s, causal %d: loss %g", plan_name(&plan), causal, loss);
+            EXPECT(loss < 0.5, "%s, causal %d: loss %g", plan_name(&plan), causal, loss);
             EXPECT(norm > 0, "the gradient's norm is told");
             optim_free(&adam), windows_free(&w);
             tape_reset();
