@@ -119,7 +119,10 @@ static Matrix told_logits(const Model *m, const Batch *batch)
 /* ---- the equations, one number at a time, for one sequence ------------------------------------------------------------ */
 
 enum { ROWS = 8 };
-typedef double Rows[ROWS][D];
+typedef double Rows[ROWS][D], Weights[HEADS][ROWS];
+
+/* Where the blocks of the last plain_stack looked, each step of it: in their own rows, and in the memory. */
+static Weights plain_looked[BLOCKS][ROWS], plain_crossed[BLOCKS][ROWS];
 
 static void plain_linear(const Linear *l, const double *x, double *y)
 {
@@ -137,10 +140,11 @@ static void plain_norm(const Norm *n, const double *x, double *y)
     for (int i = 0; i < D; i++) y[i] = at(n->g->value, 0, i) * (x[i] - mean) / sqrt(var + 1e-5) + at(n->b->value, 0, i);
 }
 
-/* Step t of queries over n places, all of them to be seen. */
-static void plain_attend(const Attention *a, const double *x, Rows from, int n, double *y)
+/* Step t of queries over n places, all of them to be seen; others have no weight. */
+static void plain_attend(const Attention *a, const double *x, Rows from, int n, double *y, Weights p)
 {
     double q[D], k[ROWS][D], v[ROWS][D], context[D] = { 0 };
+    memset(p, 0, sizeof(Weights));
     plain_linear(&a->q, x, q);
     for (int s = 0; s < n; s++) plain_linear(&a->k, from[s], k[s]), plain_linear(&a->v, from[s], v[s]);
     for (int h = 0; h < HEADS; h++) {
@@ -150,8 +154,9 @@ static void plain_attend(const Attention *a, const double *x, Rows from, int n, 
             for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) score += q[i] * k[s][i];
             sum += e[s] = exp(score / sqrt((double)D / HEADS));
         }
+        for (int s = 0; s < n; s++) p[h][s] = e[s] / sum;
         for (int s = 0; s < n; s++)
-            for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) context[i] += e[s] / sum * v[s][i];
+            for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) context[i] += p[h][s] * v[s][i];
     }
     plain_linear(&a->out, context, y);
 }
@@ -181,11 +186,11 @@ static void plain_stack(const Model *m, const Stack *stack, Rows x, int T, bool 
     for (int l = 0; l < stack->blocks; l++) {
         const Block *b = &stack->block[l];
         plain_enter(pre, &b->norm[0], x, in, T);
-        for (int t = 0; t < T; t++) plain_attend(&b->self, in[t], in, causal ? t + 1 : T, y[t]);
+        for (int t = 0; t < T; t++) plain_attend(&b->self, in[t], in, causal ? t + 1 : T, y[t], plain_looked[l][t]);
         plain_leave(pre, &b->norm[0], x, y, T);
         if (memory) {
             plain_enter(pre, &b->norm[1], x, in, T);
-            for (int t = 0; t < T; t++) plain_attend(&b->cross, in[t], memory, S, y[t]);
+            for (int t = 0; t < T; t++) plain_attend(&b->cross, in[t], memory, S, y[t], plain_crossed[l][t]);
             plain_leave(pre, &b->norm[1], x, y, T);
         }
         plain_enter(pre, &b->norm[2], x, in, T);
@@ -535,7 +540,7 @@ static FILE *scratch(void)
 
 static const char *text_in(FILE *f)
 {
-    static char got[1 << 16];
+    static char got[1 << 18];
     rewind(f);
     got[fread(got, 1, sizeof got - 1, f)] = '\0';
     fclose(f);
@@ -886,45 +891,109 @@ static void test_masks_csv(void)
 
 /* ---- where it looked ------------------------------------------------------------------------------------------------------ */
 
-/* The picture is of the answer that it gives alone: weights of a row sum to 1, and a row of a GPT is 0 behind its place. */
-static void test_looks(void)
+/* What attention.csv should tell of an example: rows and columns, as they are named, and where the weights are 0. `want` is NULL
+ * where there are more of them than ROWS.                                                                                  */
+typedef struct { int example, T, S; const char *const *asks, *const *seen; bool causal; Weights (*want)[ROWS]; } Looks;
+
+/* Every head of every block once, in order; a row's weights sum to 1, and are 0 behind its place if the mask is causal. */
+static void expect_looks(const char *text, const Looks *k)
 {
+    int rows = 0, per = k->T * k->S, l, h, e, t, s;
+    double sum = 0, weight;
+    char output[20], input[20];
+    for (; *text; text = strchr(text, '\n') + 1, rows++) {
+        int n = sscanf(text, "block %d head %d,%d,%d,%19[^,],%d,%19[^,],%lf", &l, &h, &e, &t, output, &s, input, &weight);
+        bool due = n == 8 && l == rows / (HEADS * per) + 1 && h == rows / per % HEADS + 1 && l <= BLOCKS
+                && e == k->example && t == rows % per / k->S && s == rows % k->S;
+        EXPECT(due, "row %d: %.60s", rows, text);
+        if (!due) return;
+        EXPECT(strcmp(output, k->asks[t]) == 0 && strcmp(input, k->seen[s]) == 0, "row %d: %.60s", rows, text);
+        EXPECT(k->causal && s > t ? weight == 0 : weight > 0, "block %d head %d, (%d,%d): %g", l, h, t, s, weight);
+        if (k->want) EXPECT_NEAR(weight, k->want[l - 1][t][h - 1][s], 5 * near, "block %d head %d, (%d,%d)", l, h, t, s);
+        sum = s == 0 ? weight : sum + weight;
+        if (s == k->S - 1) EXPECT_NEAR(sum, 1, 1e-6, "row %d", rows);
+    }
+    EXPECT(rows == BLOCKS * HEADS * per, "%d rows", rows);
+}
+
+/* The picture is of the answer that it gives alone. */
+static void test_looks_of_pairs(void)
+{
+    static const char *const source[] = { "m", "i", "l", "·", "u", "n" };
+    enum { S = 6 };
     Task task = task_to_digits();
     Plan plan = plan_for(1, true);
     plan.source = task.source.size, plan.target = task.target.size + 2, plan.said = task.target.size + 1, plan.most = MOST_PAIR;
     Model m = random_model(plan, 0.4, 16);
-    Pair pair = { .m = 7 };
+    Pair pair = { .m = ROWS - 2 };
     pair.n = symbols_encode(&task.source, "mil un", "source", pair.x);
     Batch batch = batch_of(&pair, 1, &task);
-    int said[MOST_PAIR], n;
+    int said[MOST_PAIR], told[ROWS] = { batch.bos };
     bool recording = tape_record(false);
     decode(&m, &batch, 0, NULL, said);
     Answer answer = answer_of(said, 1, batch.T, batch.eos);
     tape_record(recording);
+    EXPECT(answer.n > 1 && answer.n < ROWS, "it says %d symbols", answer.n);
+    Rows memory, x;
+    char digit[ROWS][2] = { "" };
+    const char *asks[ROWS];
+    for (int t = 0; t < answer.n; t++) {
+        told[t + 1] = answer.y[t], digit[t][0] = (char)task.target.code[answer.y[t]];
+        asks[t] = digit[t];
+    }
+    asks[answer.n] = "end";
+    plain_embed(&m, m.Es, pair.x, S, memory);
+    plain_stack(&m, &m.encoder, memory, S, false, NULL, 0);
+    plain_embed(&m, m.Et, told, answer.n + 1, x);
+    plain_stack(&m, &m.decoder, x, answer.n + 1, true, memory, S);
     FILE *f = scratch();
     write_look(f, &m, &task, pair, 4);
     EXPECT(tape_is_recording() && !m.plan.fused, "the tape records again, and the model is as it was");
-    const char *text = text_in(f);
-    int rows = 0, l, h, e, t, s;
-    double sum = 0, weight;
-    char output[20], input[20];
-    for (; *text; text = strchr(text, '\n') + 1, rows++) {
-        n = sscanf(text, "block %d head %d,%d,%d,%19[^,],%d,%19[^,],%lf", &l, &h, &e, &t, output, &s, input, &weight);
-        int per = (answer.n + 1) * pair.n;
-        EXPECT(n == 8 && l == rows / (HEADS * per) + 1 && h == rows / per % HEADS + 1 && e == 4, "row %d: %.60s", rows, text);
-        EXPECT(t == rows % per / pair.n && s == rows % pair.n, "row %d: %.60s", rows, text);
-        EXPECT((strcmp(output, "end") == 0) == (t == answer.n), "row %d: %.60s", rows, text);
-        EXPECT(strcmp(input, s == 3 ? "·" : (char[]){ "mil un"[s], '\0' }) == 0, "row %d: %.60s", rows, text);
-        sum += weight;
-        if (s == pair.n - 1) {
-            EXPECT_NEAR(sum, 1, 1e-6, "row %d", rows);
-            sum = 0;
-        }
-    }
-    EXPECT(rows == BLOCKS * HEADS * (answer.n + 1) * pair.n, "%d rows", rows);
+    expect_looks(text_in(f), &(Looks){ 4, answer.n + 1, S, asks, source, false, plain_crossed });
     tape_reset();
     model_free(&m);
     task_free(&task);
+}
+
+/* A row of a GPT is 0 behind its place; one of a BERT sees all, and there is a gap in the middle. There are as many letters as
+ * positions, 24 at most.                                                                                                   */
+static void expect_text_looks(const Model *m, const Corpus *book, bool causal)
+{
+    static const char *const name[READ + 1] = { "a", "b", "c", "ñ", "·", "·", "g", "_" };
+    int T = m->plan.most < 24 ? m->plan.most : 24, ids[24];
+    const char *label[24], *text, *header = "model,example,row,output,column,input,weight\n";
+    Rows x;
+    memcpy(ids, book->test.ids, (size_t)T * sizeof *ids);
+    if (!causal) ids[T / 2] = READ;
+    for (int t = 0; t < T; t++) label[t] = name[ids[t]];
+    if (T <= ROWS) plain_embed(m, m->Et, ids, T, x), plain_stack(m, &m->decoder, x, T, causal, NULL, 0);
+    write_looks(m, book, causal, folder);
+    EXPECT(tape_is_recording(), "the tape records again");
+    text = text_in(fopen(in_folder("attention.csv"), "r"));
+    bool begins = strncmp(text, header, strlen(header)) == 0;
+    EXPECT(begins, "it begins with %.50s", text);
+    if (begins)
+        expect_looks(text + strlen(header), &(Looks){ 1, T, T, label, label, causal, T <= ROWS ? plain_looked : NULL });
+    remove(in_folder("attention.csv"));
+    tape_reset();
+}
+
+static void test_looks_of_a_text(void)
+{
+    enum { N = 30 };
+    int text[N];
+    for (int i = 0; i < N; i++) text[i] = (i * i + i / 3) % READ;
+    Corpus book = { .vocab = vocab_of_symbols(letters, READ), .test = { text, N } };
+    for (int kind = 0; kind < KINDS; kind++) {
+        Plan plan = plan_for(kind, false);
+        plan.most = kind % 3 == 0 ? 26 : ROWS - kind % 2;
+        Model m = random_model(plan, 0.4, 25);
+        expect_text_looks(&m, &book, true);
+        expect_text_looks(&m, &book, false);
+        EXPECT(m.plan.fused == plan.fused, "the model is as it was");
+        model_free(&m);
+    }
+    vocab_free(&book.vocab);
 }
 
 /* ---- series ------------------------------------------------------------------------------------------------------------- */
@@ -1412,7 +1481,8 @@ int main(void)
     RUN(test_model_begins_as_it_should);
     RUN(test_masks_by_hand);
     RUN(test_masks_csv);
-    RUN(test_looks);
+    RUN(test_looks_of_pairs);
+    RUN(test_looks_of_a_text);
     RUN(test_series);
     RUN(test_told_nothing);
     RUN(test_gaps_are_hidden);
