@@ -1,13 +1,17 @@
 /* Chapter 08's claims: the network is its equations; a future symbol changes no logit before it; neither padding nor what else is
  * in a batch changes any; what is written with a cache is what would be written without; without positions a bidirectional stack
  * cannot tell orders apart; fused and visible are the same bits; masks, windows, gaps and guesses are what the text says of them;
- * a saved network answers as it did. In the double build, as well: the gradient of every parameter.                          */
+ * training and its warm-up are a plain loop's, and the pictures show where it looked; a saved network answers as it did. In the
+ * double build, as well: the gradient of every parameter.                                                                   */
 #define main chapter_main                  /* the chapter's functions are static: to reach them, its sources are read in here */
 #include "../chapters/08_transformer_mask/transformer_mask.c"
 #undef main
 
 #include "corpus.h"
 #include "ngrams.h"
+
+#include <fcntl.h>
+#include <signal.h>
 
 #define Files      PairFiles               /* the two files of tasks have three names in common */
 #define files_open pair_files_open
@@ -16,7 +20,22 @@
 #undef Files
 #undef files_open
 #undef symbol
+
+/* The steps that are taken in training on a text, and their learning rates. In step `interrupt` somebody presses Ctrl-C. */
+enum { MOST_STEPS = 400 };
+static struct { int n, interrupt; double lr[MOST_STEPS]; } stepped;
+
+static void noted_step(Optim *o, Params *p)
+{
+    CHECK(stepped.n < MOST_STEPS, "%d steps", stepped.n);
+    stepped.lr[stepped.n++] = o->lr;
+    if (stepped.n == stepped.interrupt) raise(SIGINT);
+    optim_step(o, p);
+}
+
+#define optim_step noted_step
 #include "../chapters/08_transformer_mask/one_stack.c"
+#undef optim_step
 
 #include "golden/transformer.h"
 #include "unit.h"
@@ -119,7 +138,10 @@ static Matrix told_logits(const Model *m, const Batch *batch)
 /* ---- the equations, one number at a time, for one sequence ------------------------------------------------------------ */
 
 enum { ROWS = 8 };
-typedef double Rows[ROWS][D];
+typedef double Rows[ROWS][D], Weights[HEADS][ROWS];
+
+/* Where the blocks of the last plain_stack looked, each step of it: in their own rows, and in the memory. */
+static Weights plain_looked[BLOCKS][ROWS], plain_crossed[BLOCKS][ROWS];
 
 static void plain_linear(const Linear *l, const double *x, double *y)
 {
@@ -137,10 +159,11 @@ static void plain_norm(const Norm *n, const double *x, double *y)
     for (int i = 0; i < D; i++) y[i] = at(n->g->value, 0, i) * (x[i] - mean) / sqrt(var + 1e-5) + at(n->b->value, 0, i);
 }
 
-/* Step t of queries over n places, all of them to be seen. */
-static void plain_attend(const Attention *a, const double *x, Rows from, int n, double *y)
+/* Step t of queries over n places, all of them to be seen; others have no weight. */
+static void plain_attend(const Attention *a, const double *x, Rows from, int n, double *y, Weights p)
 {
     double q[D], k[ROWS][D], v[ROWS][D], context[D] = { 0 };
+    memset(p, 0, sizeof(Weights));
     plain_linear(&a->q, x, q);
     for (int s = 0; s < n; s++) plain_linear(&a->k, from[s], k[s]), plain_linear(&a->v, from[s], v[s]);
     for (int h = 0; h < HEADS; h++) {
@@ -150,8 +173,9 @@ static void plain_attend(const Attention *a, const double *x, Rows from, int n, 
             for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) score += q[i] * k[s][i];
             sum += e[s] = exp(score / sqrt((double)D / HEADS));
         }
+        for (int s = 0; s < n; s++) p[h][s] = e[s] / sum;
         for (int s = 0; s < n; s++)
-            for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) context[i] += e[s] / sum * v[s][i];
+            for (int i = h * D / HEADS; i < (h + 1) * D / HEADS; i++) context[i] += p[h][s] * v[s][i];
     }
     plain_linear(&a->out, context, y);
 }
@@ -181,11 +205,11 @@ static void plain_stack(const Model *m, const Stack *stack, Rows x, int T, bool 
     for (int l = 0; l < stack->blocks; l++) {
         const Block *b = &stack->block[l];
         plain_enter(pre, &b->norm[0], x, in, T);
-        for (int t = 0; t < T; t++) plain_attend(&b->self, in[t], in, causal ? t + 1 : T, y[t]);
+        for (int t = 0; t < T; t++) plain_attend(&b->self, in[t], in, causal ? t + 1 : T, y[t], plain_looked[l][t]);
         plain_leave(pre, &b->norm[0], x, y, T);
         if (memory) {
             plain_enter(pre, &b->norm[1], x, in, T);
-            for (int t = 0; t < T; t++) plain_attend(&b->cross, in[t], memory, S, y[t]);
+            for (int t = 0; t < T; t++) plain_attend(&b->cross, in[t], memory, S, y[t], plain_crossed[l][t]);
             plain_leave(pre, &b->norm[1], x, y, T);
         }
         plain_enter(pre, &b->norm[2], x, in, T);
@@ -277,36 +301,49 @@ static void expect_golden(const char *what, const char *name, Matrix got, const 
         EXPECT_NEAR(got.at[i], want[i], tolerance * fmax(scale, least), "%s %s, number %zu", what, name, i);
 }
 
-static void test_stacks_are_pytorchs(void)
+/* The model whose parameters the golden ones are; all of them but embeddings and output. */
+static Model golden_model(int kind, const GoldenParam *golden)
+{
+    int known = 0, in_file = -3;                                         /* three rows are no parameters */
+    Plan plan = plan_for(kind, true);
+    plan.heads = 2;
+    Model m;
+    model_new(&m, &plan, 1);
+    for (const GoldenParam *g = golden; g->name; g++) in_file++;
+    for (int k = 0; k < m.params.count; k++) {
+        Matrix w = m.params.item[k]->var.value;
+        const GoldenParam *g = golden_named(golden, m.params.item[k]->name);
+        if (!g) continue;
+        EXPECT(w.rows == g->rows && w.cols == g->cols, "%s is (%d,%d)", g->name, w.rows, w.cols);
+        for (size_t i = 0; i < mat_size(w); i++) w.at[i] = (real)g->value[i];
+        known++;
+    }
+    EXPECT(known == in_file && known == m.params.count - 4 - plan.learned, "%d of %d parameters", known, m.params.count);
+    return m;
+}
+
+/* What the decoder makes of target, with the encoder's memory of source. */
+static Var *both_stacks(const Model *m, Var *source, Var *target)
 {
     enum { SEQUENCES = 3 };
+    Seen seen = { .B = SEQUENCES, .lengths = golden_lengths };
+    Pass first = { .m = m, .stack = &m->encoder, .seen = seen };
+    Var *read = stack_run(&first, source);
+    Places memory[BLOCKS];
+    for (int l = 0; l < BLOCKS; l++) memory[l] = places_of(&m->decoder.block[l].cross, read, seen);
+    Pass second = { .m = m, .stack = &m->decoder, .seen = { .B = SEQUENCES, .causal = true }, .memory = memory };
+    return stack_run(&second, target);
+}
+
+static void test_stacks_are_pytorchs(void)
+{
     for (int kind = 0; kind < KINDS; kind++) {
-        const GoldenParam *golden = kind & 1 ? golden_pre : golden_post, *g;
+        const GoldenParam *golden = kind & 1 ? golden_pre : golden_post, *result = golden_named(golden, "result"), *g;
         const char *what = kind & 1 ? "pre-norm" : "post-norm";
-        Plan plan = plan_for(kind, true);
-        plan.heads = 2;
-        Model m;
-        model_new(&m, &plan, 1);
-        int known = 0, in_file = -3;                                     /* three rows are no parameters */
-        for (g = golden; g->name; g++) in_file++;
-        for (int k = 0; k < m.params.count; k++) {
-            Matrix w = m.params.item[k]->var.value;
-            if (!(g = golden_named(golden, m.params.item[k]->name))) continue;
-            EXPECT(w.rows == g->rows && w.cols == g->cols, "%s is (%d,%d)", g->name, w.rows, w.cols);
-            for (size_t i = 0; i < mat_size(w); i++) w.at[i] = (real)g->value[i];
-            known++;
-        }
-        EXPECT(known == in_file && known == m.params.count - 4 - plan.learned, "%d of %d parameters", known, m.params.count);
+        Model m = golden_model(kind, golden);
         Var *x = golden_leaf(golden_named(golden, "source")), *y = golden_leaf(golden_named(golden, "target"));
-        const GoldenParam *result = golden_named(golden, "result");
-        Seen seen = { .B = SEQUENCES, .lengths = golden_lengths };
-        Pass first = { .m = &m, .stack = &m.encoder, .seen = seen };
-        Var *read = stack_run(&first, x);
-        Places memory[BLOCKS];
-        for (int l = 0; l < BLOCKS; l++) memory[l] = places_of(&m.decoder.block[l].cross, read, seen);
-        Pass second = { .m = &m, .stack = &m.decoder, .seen = { .B = SEQUENCES, .causal = true }, .memory = memory };
         GoldenParam w = { "", result->rows, result->cols, result->grad, NULL };
-        Var *said = stack_run(&second, y), *weights = golden_leaf(&w);
+        Var *said = both_stacks(&m, x, y), *weights = golden_leaf(&w);
         params_zero_grad(&m.params);
         tape_backward(v_mean(v_mul(said, weights)));
         expect_golden(what, "result", said->value, result->value);
@@ -522,11 +559,29 @@ static FILE *scratch(void)
 
 static const char *text_in(FILE *f)
 {
-    static char got[1 << 16];
+    static char got[1 << 18];
+    CHECK(f, "no such file");
     rewind(f);
     got[fread(got, 1, sizeof got - 1, f)] = '\0';
     fclose(f);
     return got;
+}
+
+/* What the chapter prints while it works is not looked at: quiet() … loud(quiet). */
+static int quiet(void)
+{
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO), nowhere = open("/dev/null", O_WRONLY);
+    CHECK(kept >= 0 && nowhere >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0, "stdout cannot be silenced");
+    close(nowhere);
+    return kept;
+}
+
+static void loud(int kept)
+{
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
 }
 
 static const uint32_t letters[] = { 'a', 'b', 'c', 0xf1, '\n', ' ', 'g', 'h', 'i', 'j' };
@@ -874,45 +929,110 @@ static void test_masks_csv(void)
 
 /* ---- where it looked ------------------------------------------------------------------------------------------------------ */
 
-/* The picture is of the answer that it gives alone: weights of a row sum to 1, and a row of a GPT is 0 behind its place. */
-static void test_looks(void)
+/* What attention.csv should tell of an example: rows and columns, as they are named, and where the weights are 0. `want` is NULL
+ * where there are more of them than ROWS.                                                                                  */
+typedef struct { int example, T, S; const char *const *asks, *const *seen; bool causal; Weights (*want)[ROWS]; } Looks;
+
+/* Every head of every block once, in order; a row's weights sum to 1, and are 0 behind its place if the mask is causal. */
+static void expect_looks(const char *text, const Looks *k)
 {
+    int rows = 0, per = k->T * k->S, l, h, e, t, s;
+    double sum = 0, weight;
+    char output[20], input[20];
+    for (; *text; text = strchr(text, '\n') + 1, rows++) {
+        int n = sscanf(text, "block %d head %d,%d,%d,%19[^,],%d,%19[^,],%lf", &l, &h, &e, &t, output, &s, input, &weight);
+        bool due = n == 8 && l == rows / (HEADS * per) + 1 && h == rows / per % HEADS + 1 && l <= BLOCKS
+                && e == k->example && t == rows % per / k->S && s == rows % k->S;
+        EXPECT(due, "row %d: %.60s", rows, text);
+        if (!due) return;
+        EXPECT(strcmp(output, k->asks[t]) == 0 && strcmp(input, k->seen[s]) == 0, "row %d: %.60s", rows, text);
+        EXPECT(k->causal && s > t ? weight == 0 : weight > 0, "block %d head %d, (%d,%d): %g", l, h, t, s, weight);
+        double exact = fmax(5 * near, 1e-9);                             /* the file has nine digits */
+        if (k->want) EXPECT_NEAR(weight, k->want[l - 1][t][h - 1][s], exact, "block %d head %d, (%d,%d)", l, h, t, s);
+        sum = s == 0 ? weight : sum + weight;
+        if (s == k->S - 1) EXPECT_NEAR(sum, 1, 1e-6, "row %d", rows);
+    }
+    EXPECT(rows == BLOCKS * HEADS * per, "%d rows", rows);
+}
+
+/* The picture is of the answer that it gives alone. */
+static void test_looks_of_pairs(void)
+{
+    static const char *const source[] = { "m", "i", "l", "·", "u", "n" };
+    enum { S = 6 };
     Task task = task_to_digits();
     Plan plan = plan_for(1, true);
     plan.source = task.source.size, plan.target = task.target.size + 2, plan.said = task.target.size + 1, plan.most = MOST_PAIR;
     Model m = random_model(plan, 0.4, 16);
-    Pair pair = { .m = 7 };
+    Pair pair = { .m = ROWS - 2 };
     pair.n = symbols_encode(&task.source, "mil un", "source", pair.x);
     Batch batch = batch_of(&pair, 1, &task);
-    int said[MOST_PAIR], n;
+    int said[MOST_PAIR], told[ROWS] = { batch.bos };
     bool recording = tape_record(false);
     decode(&m, &batch, 0, NULL, said);
     Answer answer = answer_of(said, 1, batch.T, batch.eos);
     tape_record(recording);
+    EXPECT(answer.n > 1 && answer.n < ROWS, "it says %d symbols", answer.n);
+    Rows memory, x;
+    char digit[ROWS][2] = { "" };
+    const char *asks[ROWS];
+    for (int t = 0; t < answer.n; t++) {
+        told[t + 1] = answer.y[t], digit[t][0] = (char)task.target.code[answer.y[t]];
+        asks[t] = digit[t];
+    }
+    asks[answer.n] = "end";
+    plain_embed(&m, m.Es, pair.x, S, memory);
+    plain_stack(&m, &m.encoder, memory, S, false, NULL, 0);
+    plain_embed(&m, m.Et, told, answer.n + 1, x);
+    plain_stack(&m, &m.decoder, x, answer.n + 1, true, memory, S);
     FILE *f = scratch();
     write_look(f, &m, &task, pair, 4);
     EXPECT(tape_is_recording() && !m.plan.fused, "the tape records again, and the model is as it was");
-    const char *text = text_in(f);
-    int rows = 0, l, h, e, t, s;
-    double sum = 0, weight;
-    char output[20], input[20];
-    for (; *text; text = strchr(text, '\n') + 1, rows++) {
-        n = sscanf(text, "block %d head %d,%d,%d,%19[^,],%d,%19[^,],%lf", &l, &h, &e, &t, output, &s, input, &weight);
-        int per = (answer.n + 1) * pair.n;
-        EXPECT(n == 8 && l == rows / (HEADS * per) + 1 && h == rows / per % HEADS + 1 && e == 4, "row %d: %.60s", rows, text);
-        EXPECT(t == rows % per / pair.n && s == rows % pair.n, "row %d: %.60s", rows, text);
-        EXPECT((strcmp(output, "end") == 0) == (t == answer.n), "row %d: %.60s", rows, text);
-        EXPECT(strcmp(input, s == 3 ? "·" : (char[]){ "mil un"[s], '\0' }) == 0, "row %d: %.60s", rows, text);
-        sum += weight;
-        if (s == pair.n - 1) {
-            EXPECT_NEAR(sum, 1, 1e-6, "row %d", rows);
-            sum = 0;
-        }
-    }
-    EXPECT(rows == BLOCKS * HEADS * (answer.n + 1) * pair.n, "%d rows", rows);
+    expect_looks(text_in(f), &(Looks){ 4, answer.n + 1, S, asks, source, false, plain_crossed });
     tape_reset();
     model_free(&m);
     task_free(&task);
+}
+
+/* A row of a GPT is 0 behind its place; one of a BERT sees all, and there is a gap in the middle. There are as many letters as
+ * positions, 24 at most.                                                                                                   */
+static void expect_text_looks(const Model *m, const Corpus *book, bool causal)
+{
+    static const char *const name[READ + 1] = { "a", "b", "c", "ñ", "·", "·", "g", "_" };
+    int T = m->plan.most < 24 ? m->plan.most : 24, ids[24];
+    const char *label[24], *text, *header = "model,example,row,output,column,input,weight\n";
+    Rows x;
+    memcpy(ids, book->test.ids, (size_t)T * sizeof *ids);
+    if (!causal) ids[T / 2] = READ;
+    for (int t = 0; t < T; t++) label[t] = name[ids[t]];
+    if (T <= ROWS) plain_embed(m, m->Et, ids, T, x), plain_stack(m, &m->decoder, x, T, causal, NULL, 0);
+    write_looks(m, book, causal, folder);
+    EXPECT(tape_is_recording(), "the tape records again");
+    text = text_in(fopen(in_folder("attention.csv"), "r"));
+    bool begins = strncmp(text, header, strlen(header)) == 0;
+    EXPECT(begins, "it begins with %.50s", text);
+    if (begins)
+        expect_looks(text + strlen(header), &(Looks){ 1, T, T, label, label, causal, T <= ROWS ? plain_looked : NULL });
+    remove(in_folder("attention.csv"));
+    tape_reset();
+}
+
+static void test_looks_of_a_text(void)
+{
+    enum { N = 30 };
+    int text[N];
+    for (int i = 0; i < N; i++) text[i] = (i * i + i / 3) % READ;
+    Corpus book = { .vocab = vocab_of_symbols(letters, READ), .test = { text, N } };
+    for (int kind = 0; kind < KINDS; kind++) {
+        Plan plan = plan_for(kind, false);
+        plan.most = kind % 3 == 0 ? 26 : ROWS - kind % 2;
+        Model m = random_model(plan, 0.4, 25);
+        expect_text_looks(&m, &book, true);
+        expect_text_looks(&m, &book, false);
+        EXPECT(m.plan.fused == plan.fused, "the model is as it was");
+        model_free(&m);
+    }
+    vocab_free(&book.vocab);
 }
 
 /* ---- series ------------------------------------------------------------------------------------------------------------- */
@@ -975,6 +1095,80 @@ static void test_told_nothing(void)
         tape_reset();
         model_free(&m);
     }
+    task_free(&task);
+}
+
+static void test_training_of_pairs(void)
+{
+    Config o = { .batch = 7, .steps = 70, .warmup = 11, .lr = 0.25, .clip = 3, .forcing = 0.5, .forcing_end = 0.75 };
+    Training got = training_of(&o);
+    EXPECT(got.batch == 7 && got.steps == 70 && got.warmup == 11, "%d, %d, %d", got.batch, got.steps, got.warmup);
+    EXPECT(got.lr == 0.25 && got.lr_end == 0.05 && got.clip == 3, "%g, %g, %g", got.lr, got.lr_end, got.clip);
+    EXPECT(got.forcing == 0.5 && got.forcing_end == 0.75, "told %g, and %g at the end", got.forcing, got.forcing_end);
+}
+
+/* ---- warm-up ------------------------------------------------------------------------------------------------------------ */
+
+enum { WARMED = 53, RISE = WARMED / 3 };
+
+static const Config warming = { .seed = 3, .norm = "post", .positions = "learned", .fused = 1, .spread = 0.1, .width = D,
+                                .heads = HEADS, .blocks = 1, .feed = F, .dropout = 0.1, .clip = 0.5, .batch = 3,
+                                .warmup_steps = WARMED, .warmup_lr = 0.02 };
+
+/* The loss of every step, told the truth, the rate rising in a straight line over `warmup` steps. */
+static void plain_warmup(const Task *task, bool pre, int warmup, double loss[WARMED + 1])
+{
+    const Config *o = &warming;
+    Plan plan = pair_plan(o, task);
+    plan.pre = pre;
+    Model m;
+    model_new(&m, &plan, (uint64_t)o->seed);
+    Optim adam = optim_adam(&m.params, 0, 0);
+    Rng draws = rng_new((uint64_t)o->seed, 1), drop = rng_new((uint64_t)o->seed, 2);
+    for (int step = 1; step <= WARMED; step++) {
+        Pair pair[3];
+        for (int b = 0; b < 3; b++) task->draw(task, &draws, TRAIN, &pair[b]);
+        Batch batch = batch_of(pair, 3, task);
+        Var *mean = pair_loss(&m, &batch, &drop);
+        params_zero_grad(&m.params);
+        tape_backward(mean);
+        loss[step] = (double)mean->value.at[0];
+        params_clip_grad(&m.params, o->clip);
+        adam.lr = step < warmup ? o->warmup_lr * step / warmup : o->warmup_lr;
+        optim_step(&adam, &m.params);
+        tape_reset();
+    }
+    optim_free(&adam), model_free(&m);
+}
+
+/* Rows of every second step and the last, each with the mean since the one before: pre- and post-norm, without and with. */
+static void test_warmup(void)
+{
+    Task task = task_copy(1, 4);
+    double loss[4][WARMED + 1];
+    Config o = warming;
+    o.out = folder;
+    int kept = quiet();
+    show_warmup(&o, &task);
+    loud(kept);
+    const char *text = text_in(fopen(in_folder("warmup.csv"), "r")), *header = "norm,warmup,step,loss\n";
+    EXPECT(strncmp(text, header, strlen(header)) == 0, "it begins with %.40s", text);
+    for (int run = 0; run < 4; run++) {
+        plain_warmup(&task, run < 2, run % 2 ? RISE : 0, loss[run]);
+        for (int step = 2; step <= WARMED + 1; step += 2) {
+            int warmup = -1, at = -1, last = step > WARMED ? WARMED : step;
+            double got = -1, want = step > WARMED ? loss[run][last] : (loss[run][step - 1] + loss[run][step]) / 2;
+            char norm[10] = "";
+            text = strchr(text, '\n') ? strchr(text, '\n') + 1 : "";
+            EXPECT(sscanf(text, "%9[^,],%d,%d,%lf", norm, &warmup, &at, &got) == 4, "run %d, step %d: %.40s", run, last, text);
+            EXPECT(strcmp(norm, run < 2 ? "pre" : "post") == 0 && warmup == (run % 2 ? RISE : 0) && at == last, "%.40s", text);
+            EXPECT_NEAR(got, want, 1e-7, "%s, warm-up %d, step %d", norm, warmup, at);
+        }
+        EXPECT(strchr(text, '\n') && strchr(text, '\n')[1] == (run < 3 ? 'p' : '\0'), "more rows: %.80s", text);
+    }
+    for (int run = 0; run < 4; run += 2)
+        EXPECT(fabs(loss[run][10] - loss[run + 1][10]) > 1e-3, "warm-up changes nothing: %g", loss[run][10]);
+    remove(in_folder("warmup.csv"));
     task_free(&task);
 }
 
@@ -1164,9 +1358,225 @@ static void test_fill_in(void)
     model_free(&m), vocab_free(&vocab);
 }
 
+/* A network that says one symbol, whatever it reads. */
+static void say_always(Model *m, int symbol)
+{
+    mat_fill(m->output.W->value, 0);
+    mat_fill(m->output.b->value, 0);
+    m->output.b->value.at[symbol] = 1;
+}
+
+/* The part to be tested with: stretches of one symbol each, and every fifth symbol is another; aside stand others. */
+enum { STRETCHES = 5, OTHER = STRETCHES, HELD_OUT = 213, GUESSED = 8, PLACES = HELD_OUT - GUESSED - (ORDERS - 1) };
+
+static const int *stretches(void)
+{
+    static const int length[STRETCHES] = { 30, 71, 14, 60, 38 };
+    static int text[GUESSED + HELD_OUT + GUESSED];
+    for (int i = 0; i < GUESSED; i++) text[i] = text[GUESSED + HELD_OUT + i] = OTHER + 1;
+    for (int at = GUESSED, v = 0; v < STRETCHES; v++)
+        for (int k = 0; k < length[v]; k++, at++) text[at] = at % 5 == 0 ? OTHER : v;
+    return text + GUESSED;
+}
+
+/* The share of right answers at all places, by the counters of an order, or, if it is 0, by whoever always says `symbol`. */
+static double right_everywhere(const Ngrams *g, const int *part, int order, bool both, int symbol)
+{
+    int count = 0;
+    for (int i = 0; i < PLACES; i++) {
+        const int *at = part + GUESSED / 2 + i;
+        count += (order ? ngram_guess(g, at, order, both, READ) : symbol) == *at;
+    }
+    return (double)count / PLACES;
+}
+
+/* gaps.csv: asked about some places of the part, all are right about as often as at all of its places, which is another share in
+ * every stretch; asked about all, exactly so.                                                                              */
+static void expect_gaps(const char *text, const Ngrams *g, const int *part, const int symbol[2], int gaps)
+{
+    static const char *const names[] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram", "gpt", "bert" };
+    const char *header = "model,sees,gaps,accuracy\n";
+    EXPECT(strncmp(text, header, strlen(header)) == 0, "it begins with %.40s", text);
+    for (int row = 0; row < 12; row++) {
+        int both = row / 6, n = row % 6, asked = -1;
+        char name[20] = "", sees[20] = "";
+        double right = -1, want = right_everywhere(g, part, n == 5 ? 0 : n + 1, both, symbol[both]);
+        text = strchr(text, '\n') ? strchr(text, '\n') + 1 : "";
+        EXPECT(sscanf(text, "%19[^,],%19[^,],%d,%lf", name, sees, &asked, &right) == 4, "row %d: %.40s", row, text);
+        EXPECT(strcmp(name, names[n == 5 ? 5 + both : n]) == 0, "row %d: %.40s", row, text);
+        EXPECT(strcmp(sees, both ? "both" : "left") == 0 && asked == gaps, "row %d: %.40s", row, text);
+        EXPECT_NEAR(right, want, gaps == PLACES ? 1e-8 : 0.08, "%s, %s, %d gaps", name, sees, gaps);
+    }
+    EXPECT(strchr(text, '\n') && strchr(text, '\n')[1] == '\0', "more rows: %.80s", text);
+}
+
+static void test_gaps_are_asked_everywhere(void)
+{
+    const int *part = stretches();
+    Ngrams g = ngrams_count(part, HELD_OUT);
+    Corpus book = { .vocab = vocab_of_symbols(letters, READ), .test = { part, HELD_OUT } };
+    Model net[2] = { random_model(plan_for(1, false), 0.3, 27), random_model(plan_for(1, false), 0.3, 28) };
+    for (int v = 0; v < STRETCHES; v++)
+        for (int all = 0; all < 2; all++) {
+            Config o = { .window = GUESSED, .test = all ? 10000 : 50, .out = folder };
+            int symbol[2] = { v, (v + 2) % STRETCHES };
+            for (int i = 0; i < 2; i++) say_always(&net[i], symbol[i]);
+            int kept = quiet();
+            show_gaps(net, &g, &book, &o);
+            loud(kept);
+            EXPECT(tape_is_recording(), "the tape records again");
+            expect_gaps(text_in(fopen(in_folder("gaps.csv"), "r")), &g, part, symbol, all ? PLACES : 50);
+        }
+    double left = right_everywhere(&g, part, 3, false, 0), both = right_everywhere(&g, part, 3, true, 0);
+    EXPECT(both > left + 0.05, "the text does not tell the sides apart: %g and %g", left, both);
+    remove(in_folder("gaps.csv"));
+    tape_reset();
+    model_free(&net[0]), model_free(&net[1]);
+    ngrams_free(&g), vocab_free(&book.vocab);
+}
+
 /* ---- training ------------------------------------------------------------------------------------------------------------- */
 
-/* A text that repeats: a GPT learns to go on, and a BERT to fill in. */
+/* Every symbol of the part comes up once, so a window tells where it begins; around the part stands 0. Windows begin at every
+ * place that leaves room for them and for what is to be said, at each about equally often. A symbol that is hidden is in y. */
+static void test_windows_are_drawn_everywhere(void)
+{
+    enum { N = 11, T = 4, B = 16, AROUND = 8, STARTS = N - T };
+    static int text[AROUND + N + AROUND];
+    for (int i = 0; i < N; i++) text[AROUND + i] = i + 1;
+    for (int causal = 0; causal < 2; causal++) {
+        Plan plan = plan_for(1, false);
+        plan.target = N + 2, plan.said = N + 1;
+        Model m = random_model(plan, 0.1, 26);
+        Windows w = windows_new(B, T);
+        Config o = { .gap = 0.3, .clip = 1e-3 };
+        Rng rng[2] = { rng_new(1, 1), rng_new(1, 2) };
+        Optim adam = optim_adam(&m.params, 1e-6, 0);
+        int drawn[STARTS] = { 0 };
+        double norm;
+        stepped.n = 0;
+        for (int step = 0; step < 20; step++) {
+            train_step(&m, &o, (Part){ text + AROUND, N }, causal, &w, &adam, rng, &norm);
+            EXPECT(norm > 0.01, "the gradient's length is %g", norm);
+            EXPECT_NEAR(params_clip_grad(&m.params, 1), 1e-3, 1e-8, "it is cut");
+            for (int b = 0; b < B; b++) {
+                const int *x = w.x + b * T, *y = w.y + b * T;
+                int at = (causal || y[0] == PAD ? x[0] : y[0]) - 1;
+                EXPECT(at >= 0 && at < STARTS, "causal %d: a window begins at %d", causal, at);
+                for (int t = 0; t < T; t++) {
+                    int want = at + t + 1;
+                    EXPECT((causal || y[t] == PAD ? x[t] : y[t]) == want, "causal %d: place %d from %d", causal, t, at);
+                    if (causal) EXPECT(y[t] == want + 1, "to be said at place %d from %d: %d", t, at, y[t]);
+                }
+                if (at >= 0 && at < STARTS) drawn[at]++;
+            }
+        }
+        for (int i = 0; i < STARTS; i++)
+            EXPECT_NEAR(drawn[i], 20.0 * B / STARTS, 20, "causal %d: windows that begin at %d", causal, i);
+        optim_free(&adam), windows_free(&w);
+        model_free(&m);
+    }
+    tape_reset();
+}
+
+/* A small text; each test trains on it in the same way. */
+enum { SMALL = 163, TRAINED = 100, VALID = 43, TESTED = 20 };
+static int small_text[SMALL];
+
+static Corpus small_corpus(void)
+{
+    for (int i = 0; i < SMALL; i++) small_text[i] = (i * i + i / 3) % READ;
+    return (Corpus){ .vocab = vocab_of_symbols(letters, READ), .ids = small_text, .n = SMALL, .train = { small_text, TRAINED },
+                     .valid = { small_text + TRAINED, VALID }, .test = { small_text + TRAINED + VALID, TESTED } };
+}
+
+static const Config small = { .seed = 4, .norm = "pre", .positions = "learned", .fused = 1, .spread = 0.1, .width = D,
+                              .heads = HEADS, .blocks = 1, .feed = F, .dropout = 0.1, .gap = 0.3, .clip = 0.5, .lr = 0.02,
+                              .batch = 4, .window = 5, .steps = 22, .warmup = 6, .reports = 4 };
+
+/* Returns the steps that train took; its curve is in `curve`, and its model in m. */
+static long trained(Model *m, const Config *with, const Corpus *book, bool causal, char curve[4000], int *timings)
+{
+    Config o = *with;
+    o.out = folder;
+    new_model(m, &o, book->vocab.size);
+    stepped.n = 0;
+    int kept = quiet();
+    Files f = files_open(&o);
+    long taken = train(m, &o, book, causal, &f);
+    loud(kept);
+    snprintf(curve, 4000, "%s", curve_text(&f.curve));
+    curve_close(&f.curve), output_close(f.timing);
+    const char *text = text_in(fopen(in_folder("timing.csv"), "r"));
+    for (*timings = -1; *text; text++) *timings += *text == '\n';
+    remove(in_folder("timing.csv")), remove(in_folder("curve.csv"));
+    return taken;
+}
+
+static double scheduled(const Config *o, int step) { return o->lr * schedule_cosine(step, o->warmup, o->steps, 0.05); }
+
+/* Two rows a report, as a plain loop gives them: the mean loss of the steps since the one before, the last gradient's length and
+ * rate, the symbols so far and how often they are the text; and the loss of the validation part.                           */
+static void expect_curve(const char *curve, const Config *o, const Corpus *book, bool causal)
+{
+    Model m;
+    new_model(&m, o, book->vocab.size);
+    Windows w = windows_new(o->batch, o->window);
+    Rng rng[2] = { rng_new((uint64_t)o->seed, 1), rng_new((uint64_t)o->seed, 2) };
+    Optim adam = optim_adam(&m.params, o->lr, 0);
+    int reports = o->reports < o->steps ? o->reports : o->steps, rows = 0;
+    double total = 0, since = 0, norm;
+    curve = strchr(curve, '\n') + 1;
+    for (int step = 1; step <= o->steps; step++) {
+        adam.lr = scheduled(o, step - 1);
+        total += train_step(&m, o, book->train, causal, &w, &adam, rng, &norm), since++;
+        if (step * reports / o->steps == rows / 2) continue;
+        for (int valid = 0; valid < 2; valid++, rows++) {
+            long epoch = -1, at = -1, symbols = -1, want = (long)step * o->batch * o->window;
+            double loss = -1, length = 0, lr = 0;
+            char name[20] = "", split[20] = "";
+            int n = sscanf(curve, "%19[^,],4,%ld,%ld,%ld,%19[^,],%lf,%*f,%lf,%lf", name, &epoch, &at, &symbols, split, &loss,
+                           &length, &lr);
+            EXPECT(n == (valid ? 6 : 8) && strcmp(split, valid ? "valid" : "train") == 0, "row %d: %.60s", rows, curve);
+            EXPECT(strcmp(name, causal ? "gpt" : "bert") == 0 && at == step, "row %d: %.60s", rows, curve);
+            EXPECT(symbols == want && epoch == 1 + want / TRAINED, "row %d: %.60s", rows, curve);
+            double held_out = part_loss(&m, book->valid, o->window, causal, o->gap);
+            EXPECT_NEAR(loss, valid ? held_out : total / since, 1e-7, "%s loss at step %d", split, step);
+            if (!valid) EXPECT_NEAR(length, norm, 1e-6 * norm, "the gradient's length at step %d", step);
+            if (!valid) EXPECT_NEAR(lr, scheduled(o, step - 1), 1e-9, "the rate at step %d", step);
+            curve += strcspn(curve, "\n"), curve += *curve == '\n';
+        }
+        total = since = 0;
+    }
+    EXPECT(rows == 2 * reports && *curve == '\0', "%d rows, and then: %.60s", rows, curve);
+    optim_free(&adam), windows_free(&w);
+    tape_reset();
+    model_free(&m);
+}
+
+/* As many rows as reports, but no more than steps. */
+static void test_training_of_a_text(void)
+{
+    Corpus book = small_corpus();
+    for (int i = 0; i < 4; i++) {
+        char curve[4000];
+        bool causal = i % 2;
+        int timings;
+        Config o = small;
+        if (i > 1) o.steps = 9, o.reports = 20, o.warmup = 0;
+        Model m;
+        long taken = trained(&m, &o, &book, causal, curve, &timings);
+        EXPECT(taken == o.steps && stepped.n == o.steps, "%ld steps, and %d of Adam", taken, stepped.n);
+        for (int step = 0; step < o.steps; step++)
+            EXPECT_NEAR(stepped.lr[step], scheduled(&o, step), 1e-12, "the rate in step %d of %d", step, o.steps);
+        EXPECT(timings == (i > 1 ? 9 : 4), "%d rows of seconds", timings);
+        expect_curve(curve, &o, &book, causal);
+        model_free(&m);
+    }
+    vocab_free(&book.vocab);
+}
+
+/* A text that repeats: a GPT learns to go on, and a BERT to fill in: less than half of what five even guesses cost. */
 static void test_training_learns(void)
 {
     enum { N = 400 };
@@ -1183,13 +1593,34 @@ static void test_training_learns(void)
             Rng rng[2] = { rng_new(1, 1), rng_new(1, 2) };
             Optim adam = optim_adam(&m.params, 0.01, 0);
             double norm, loss = 0;
+            stepped.n = 0;
             for (int step = 0; step < 500; step++) loss = train_step(&m, &o, (Part){ text, N }, causal, &w, &adam, rng, &norm);
-            EXPECT(loss < (0.5), "%s, causal %d: loss %g", plan_name(&plan), causal, loss);
+            EXPECT(loss < 0.5 * log(5), "%s, causal %d: loss %g", plan_name(&plan), causal, loss);
             EXPECT(norm > 0, "the gradient's norm is told");
             optim_free(&adam), windows_free(&w);
             tape_reset();
             model_free(&m);
         }
+}
+
+/* Ctrl-C: the last test, since it cannot be taken back. The step is finished, reported, and no other begun. */
+static void test_interrupt(void)
+{
+    enum { AT = 8 };
+    char curve[4000];
+    int timings, rows = 0;
+    Corpus book = small_corpus();
+    Model m, other;
+    interrupt_catch();
+    stepped.interrupt = AT;
+    EXPECT(trained(&m, &small, &book, true, curve, &timings) == AT && stepped.n == AT, "it ends after step %d", stepped.n);
+    for (const char *c = curve; *c; c++) rows += *c == '\n';
+    EXPECT(rows == 1 + 2 * 2 && timings == 2, "a report, and one more: %d rows", rows);
+    EXPECT(strstr(curve, "gpt,4,2,8,160,train,") && strstr(curve, "gpt,4,2,8,160,valid,"), "it is of another step: %s", curve);
+    EXPECT(trained(&other, &small, &book, true, curve, &timings) == 0 && stepped.n == 0, "after it nothing is trained");
+    EXPECT(timings == 0 && strchr(curve, '\n')[1] == '\0', "nor reported: %s", curve);
+    model_free(&m), model_free(&other);
+    vocab_free(&book.vocab);
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------------------- */
@@ -1406,20 +1837,27 @@ int main(void)
     RUN(test_model_begins_as_it_should);
     RUN(test_masks_by_hand);
     RUN(test_masks_csv);
-    RUN(test_looks);
+    RUN(test_looks_of_pairs);
+    RUN(test_looks_of_a_text);
     RUN(test_series);
     RUN(test_told_nothing);
+    RUN(test_training_of_pairs);
+    RUN(test_warmup);
     RUN(test_gaps_are_hidden);
     RUN(test_loss_of_a_part);
     RUN(test_ngram_guess);
     RUN(test_network_guess);
     RUN(test_fill_in);
+    RUN(test_gaps_are_asked_everywhere);
+    RUN(test_windows_are_drawn_everywhere);
+    RUN(test_training_of_a_text);
     RUN(test_training_learns);
     RUN(test_text_models_are_saved);
     RUN(test_word_models_are_saved);
     RUN(test_other_checkpoints);
     RUN(test_options_that_do_not_go_together);
     RUN(test_bad_gaps);
+    RUN(test_interrupt);
     rmdir(folder);
     tape_free();
     return unit_result();

@@ -111,6 +111,37 @@ static void test_linear_relu(void)
     tape_reset();
 }
 
+static void forget_gradients(Var *const in[3])
+{
+    for (int i = 0; i < 3; i++) in[i]->grad = (Matrix){ 0 };
+}
+
+/* Nothing is drawn on the way back, and nothing of what it reads is changed: on one tape it can be gone again, from the same loss
+ * or from another in between.                                                                                              */
+static void test_linear_relu_goes_back_again(void)
+{
+    static const double dropout[] = { 0, 0.3, 0.9 };
+    for (int k = 0; k < 3; k++) {
+        Rng rng = rng_new(5, 4);
+        Var *const in[3] = { v_leaf(noise(70, 13, 1)), v_leaf(noise(13, 300, 2)), v_leaf(noise(1, 300, 3)) };
+        Var *Y = v_linear_relu(in[0], in[1], in[2], dropout[k], &rng);
+        Var *loss = v_mean(v_mul(Y, v_const(noise(70, 300, 99)))), *other = v_mean(v_mul(Y, Y));
+        uint64_t state = rng.state;
+        for (int time = 0; time < 3; time++) {
+            Numbers *to = time ? got : want;
+            to->n = 0;
+            if (time == 2) tape_backward(other), forget_gradients(in);
+            tape_backward(loss);
+            note(to, Y->value);
+            for (int i = 0; i < 3; i++) note(to, in[i]->grad);
+            if (time) EXPECT_SAME_BYTES(got->at, want->at, want->n * sizeof(real), "p %g, time %d", dropout[k], time);
+            forget_gradients(in);
+        }
+        EXPECT(largest(want) > 1e-3 && rng.state == state, "p %g: all is small, or something was drawn", dropout[k]);
+        tape_reset();
+    }
+}
+
 /* ---- layer_norm ------------------------------------------------------------------------------------------------------ */
 
 static Var *row_of(int n, real value)
@@ -347,6 +378,7 @@ int main(void)
     got = allocate(1, sizeof *got), want = allocate(1, sizeof *want);
     RUN(test_linear);
     RUN(test_linear_relu);
+    RUN(test_linear_relu_goes_back_again);
     RUN(test_layer_norm_rows);
     RUN(test_layer_norm_of_equal_numbers);
     RUN(test_threads);
