@@ -22,7 +22,7 @@
 #undef symbol
 
 /* The steps that are taken in training on a text, and their learning rates. In step `interrupt` somebody presses Ctrl-C. */
-enum { MOST_STEPS = 400 };
+enum { MOST_STEPS = 500 };
 static struct { int n, interrupt; double lr[MOST_STEPS]; } stepped;
 
 static void noted_step(Optim *o, Params *p)
