@@ -133,7 +133,8 @@ static Var *decode(const void *model, const Batch *batch, double forcing, Rng *r
  * 27 of the 95 answers hold a mistake, most of them one.
  *
  * The set-up differs from the notebook's in what it took to get there in a minute: pre-norm, a learning rate of 0.003
- * where it has 0.001, no dropout, and gradients cut at 0.5. `--preset reference` keeps 0.001 and 0.1.                      */
+ * where it has 0.001, no dropout, and gradients cut at 0.5. `--preset reference` keeps 0.001 and 0.1, and takes longer:
+ * 66.8 % of the symbols at step 8,000, 99.7 at 23,000, and 99.9 with 92.6 % of the answers exact at 30,000.                */
 enum { SYMBOLS = 1001, WINDOW = 48, SHIFT = 5, LAST = 999 };
 
 static void draw_window(const Task *task, Rng *rng, Split split, Pair *pair)
