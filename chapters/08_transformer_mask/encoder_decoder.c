@@ -349,15 +349,15 @@ void run_series(const Config *o)
  *
  *                          chapter 06        chapter 07        here
  *                          exact     s       exact     s       exact     s
- *     words to digits       83.7     3        99.9    11        99.5    24
- *     digits to words        0.0     5        99.8    20        99.7    25
+ *     words to digits       83.7     2        99.9    10        99.5    20
+ *     digits to words        0.0     4        99.8    17        99.7    23
  *     parameters          13,451              33,803          170,571        of to_digits
  *
- * It learns as well as chapter 07's network and no better, with five times the parameters and in 1.25 and 2.2 times the
- * time, in 900 steps where that took 2,000. (With `--seed 2`, 99.0 and 93.3, not done yet; with `--seed 3`, 99.2 and
- * 99.0.) For sixty letters recurrence is cheap. Each step here costs more, but a step's time is spent in products of
- * thousands of rows, and not in sixty small ones that wait for each other: give both a machine that is ten times as wide,
- * and only one of them gets faster.
+ * It does not learn better than chapter 07's network, with five times the parameters and in 2.1 and 1.3 times the time,
+ * in 900 steps where that took 2,000; and less surely: with `--seed 2` it has 99.0 and 93.3, the second not done yet,
+ * with `--seed 3` 99.2 and 99.0. For sixty letters recurrence is cheap. Each step here costs more, but a step's time is
+ * spent in products of thousands of rows, and not in sixty small ones that wait for each other: give both a machine that
+ * is ten times as wide, and only one of them gets faster.
  *
  * Here nobody had to hide the truth: to know the next digit one has to read, whatever one is told. Look at attention.png:
  * in the second block some heads stand on the word that the digit comes from, or the next one will come from, as chapter

@@ -333,10 +333,8 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
  * (`make league`; bits on the test part):
  *
  *                              gru                          gpt
- *     equal seconds            1.900    26 s   150,300      2.453    34 s   353,564 parameters
- *     equal parameters         1.900    26 s   150,300      2.306    48 s   150,428 parameters; the same symbols read
- *
- * (Seconds as they were measured, on two cores that others use as well: the gpt was given 26 and got 34.)
+ *     equal seconds            1.900    20 s   150,300      2.566    20 s   353,564 parameters; 593 steps
+ *     equal parameters         1.900    20 s   150,300      2.306    46 s   150,428 parameters; the same symbols read
  *
  * That is not what one reads about Transformers. Why? A book is small, and a minute is short. The GRU is built for
  * sequences: that what comes next depends on what just came is in its wiring. This network must first find out that
