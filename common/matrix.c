@@ -445,32 +445,28 @@ void mat_tanh(Matrix Y, Matrix A)          { mat_map(tanh_row, Y, &A, NULL, 0); 
         memcpy(result, x, LANES * sizeof(real));                                                                \
     } while (0)
 
-real sum_lanes(const real *x, int n)
+static inline void add_lanes(real *restrict lane, const real *restrict x, int n)
 {
-    real lane[LANES] = { 0 };
     int j = 0;
     for (; j + LANES <= n; j += LANES)
         for (int l = 0; l < LANES; l++) lane[l] += x[j + l];
     for (int l = 0; j + l < n; l++) lane[l] += x[j + l];
-    IN_PAIRS(lane, PLUS);
-    return lane[0];
 }
 
-static inline void block_add(real *restrict part, const real *restrict x)
+real sum_lanes(const real *x, int n)
 {
-    for (int l = 0; l < LANES; l++) part[l] += x[l];
+    real lane[LANES] = { 0 };
+    add_lanes(lane, x, n);
+    IN_PAIRS(lane, PLUS);
+    return lane[0];
 }
 
 void sum_each_row(real *sum, Matrix A)
 {
     for (int first = 0; first < A.rows; first += LANES) {
         _Alignas(64) real part[LANES][LANES] = { 0 }, total[LANES];
-        int rows = A.rows - first < LANES ? A.rows - first : LANES, whole = A.cols / LANES * LANES;
-        for (int r = 0; r < rows; r++) {
-            const real *x = mat_row(A, first + r);
-            for (int j = 0; j < whole; j += LANES) block_add(part[r], x + j);
-            for (int l = 0; whole + l < A.cols; l++) part[r][l] += x[whole + l];
-        }
+        int rows = A.rows - first < LANES ? A.rows - first : LANES;
+        for (int r = 0; r < rows; r++) add_lanes(part[r], mat_row(A, first + r), A.cols);
         REDUCE(total, part, PLUS);
         memcpy(sum + first, total, (size_t)rows * sizeof *sum);
     }

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+const char *const ngram_names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
+
 typedef struct Gram { uint64_t key; int count, total, followers; } Gram;      /* as hw: c(hw); as h: c(h), d(h) */
 
 /* The key of the n symbols before `end`. */

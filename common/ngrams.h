@@ -23,6 +23,8 @@ enum { ORDERS = 5, MOST_SYMBOLS = 4099 };           /* n = 1 … ORDERS; ids are
 
 typedef struct { struct Gram *slot; size_t size, used; } Ngrams;    /* a hash table, never more than half full               */
 
+extern const char *const ngram_names[ORDERS];       /* "1-gram" … "5-gram", as they stand in the CSVs */
+
 /* ngrams_count: all grams of up to ORDERS symbols in ids (n), n ≥ 0. ids are not kept. The caller calls ngrams_free.       */
 Ngrams ngrams_count(const int *ids, int n);
 void   ngrams_free(Ngrams *g);

@@ -131,7 +131,8 @@ void threads_start(int count)
     atomic_store(&pool.stop, false);
     atomic_store(&pool.round, 0);
     for (pool.count = 1; pool.count < count; pool.count++)
-        if (pthread_create(&pool.worker[pool.count], NULL, work, (void *)(intptr_t)pool.count) != 0) break;    /* fewer threads, same result */
+        if (pthread_create(&pool.worker[pool.count], NULL, work, (void *)(intptr_t)pool.count) != 0)
+            break;                                                           /* fewer threads, same result */
 }
 
 void threads_stop(void)

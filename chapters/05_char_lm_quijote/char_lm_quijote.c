@@ -541,13 +541,12 @@ static void write_results(const Config *o, const Result *result, int n)
 /* result[0] uniform, result[n] the n-gram models; their validation losses become lines in the plot. */
 static void add_baselines(Curve *curve, const Corpus *d, Result *result)
 {
-    static const char *const names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
     double valid[ORDERS], test[ORDERS], uniform = (double)r_log((real)d->vocab.size);
     Ngrams g = ngrams_count(d->train.ids, d->train.n);
     ngrams_loss(&g, d->valid.ids, d->valid.n, d->vocab.size, valid);
     ngrams_loss(&g, d->test.ids, d->test.n, d->vocab.size, test);
     result[0] = (Result){ "uniform", uniform, uniform };
-    for (int n = 0; n < ORDERS; n++) result[n + 1] = (Result){ names[n], valid[n], test[n] };
+    for (int n = 0; n < ORDERS; n++) result[n + 1] = (Result){ ngram_names[n], valid[n], test[n] };
     for (int i = 0; i <= ORDERS && curve; i++)
         curve_add(curve, (CurveRow){ .model = result[i].model, .split = "baseline", .loss = result[i].valid });
     ngrams_free(&g);

@@ -351,8 +351,6 @@ static void write_looks(const Model *trained, const Corpus *book, bool causal, c
  * busy.                                                                                                                    */
 typedef struct { const char *model; double valid, test; } Result;
 
-static const char *const gram_names[ORDERS] = { "1-gram", "2-gram", "3-gram", "4-gram", "5-gram" };
-
 static void result_row(FILE *f, Result r)
 {
     fprintf(f, "%s,", r.model);
@@ -368,8 +366,8 @@ static void show_baselines(Curve *curve, const Ngrams *g, const Corpus *book, FI
     ngrams_loss(g, book->test.ids, book->test.n, book->vocab.size, test);
     printf("  %-20s %8s %8s   bits a character\n", "", "valid", "test");
     for (int n = 0; n < ORDERS; n++) {
-        curve_add(curve, (CurveRow){ .model = gram_names[n], .split = "baseline", .loss = valid[n] });
-        result_row(f, (Result){ gram_names[n], valid[n], test[n] });
+        curve_add(curve, (CurveRow){ .model = ngram_names[n], .split = "baseline", .loss = valid[n] });
+        result_row(f, (Result){ ngram_names[n], valid[n], test[n] });
     }
 }
 
@@ -503,7 +501,7 @@ static void show_gaps(const Model net[2], const Ngrams *g, const Corpus *book, c
     Output *out = output_open(o->out, "gaps.csv");
     fputs("model,sees,gaps,accuracy\n", output_file(out));
     for (int both = 0; both < 2; both++) {
-        for (int n = 0; n < ORDERS; n++) gaps_row(output_file(out), gram_names[n], both, right[2 * n + both], gaps);
+        for (int n = 0; n < ORDERS; n++) gaps_row(output_file(out), ngram_names[n], both, right[2 * n + both], gaps);
         gaps_row(output_file(out), both ? "bert" : "gpt", both, right[2 * ORDERS + both], gaps);
     }
     output_close(out);
